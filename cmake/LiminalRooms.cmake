@@ -1,0 +1,35 @@
+# A room is a folder with a library of its own: its sources, and the rooms and libraries it may see.
+
+add_library(liminal_options INTERFACE)
+# msgpack-cxx is headers only, and needs no Boost when told so
+target_compile_definitions(liminal_options INTERFACE MSGPACK_NO_BOOST)
+target_include_directories(liminal_options INTERFACE ${CMAKE_SOURCE_DIR})
+target_compile_options(liminal_options INTERFACE -Wall -Wextra -Wpedantic -Wconversion -Wshadow)
+if(LIMINAL_WERROR)
+  target_compile_options(liminal_options INTERFACE -Werror)
+endif()
+if(LIMINAL_SANITIZE)
+  target_compile_options(liminal_options INTERFACE -fsanitize=${LIMINAL_SANITIZE}
+                         -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  target_link_options(liminal_options INTERFACE -fsanitize=${LIMINAL_SANITIZE})
+  if(LIMINAL_SANITIZE MATCHES thread)
+    # TSan knows no fences; our code has none, the library's shared_ptr has
+    target_compile_options(liminal_options INTERFACE -Wno-tsan)
+  endif()
+endif()
+
+# liminal_room(NAME [SEES TARGET...] [PRIVATE TARGET...])
+# The library of the folder it is called in: its *.cpp, main programs (*main.cpp) excepted. SEES is
+# what its headers include, PRIVATE what only its sources do.
+function(liminal_room name)
+  cmake_parse_arguments(room "" "" "SEES;PRIVATE" ${ARGN})
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cpp)
+  list(FILTER sources EXCLUDE REGEX "main\\.cpp$")
+  if(sources)
+    add_library(${name} STATIC ${sources})
+    target_link_libraries(${name} PUBLIC liminal_options ${room_SEES} PRIVATE ${room_PRIVATE})
+  else()
+    add_library(${name} INTERFACE)
+    target_link_libraries(${name} INTERFACE liminal_options ${room_SEES} ${room_PRIVATE})
+  endif()
+endfunction()

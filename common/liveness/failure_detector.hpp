@@ -1,0 +1,90 @@
+// Decides from echoed beats and closed connections which incarnations are suspected or down.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <vector>
+
+#include "common/base/ids.hpp"
+#include "common/base/time.hpp"
+#include "common/wire/exit_reason.hpp"
+
+namespace liminal {
+
+enum class Liveness : std::uint8_t {
+  kAlive,
+  kSuspect,  // silent for suspect_after: give it no new participants, break nothing
+  kDown,     // a verdict: links fire, final for the incarnation
+};
+
+struct LivenessChange {
+  Incarnation who;
+  Liveness now;
+  std::optional<Evidence> evidence;  // of kDown
+
+  friend bool operator==(const LivenessChange&, const LivenessChange&) = default;
+};
+
+/// Tracks, for each watched incarnation, its silence and its lost connection.
+///
+/// Silence is the time since we sent the newest of our beats that it has echoed, so that a cut in
+/// one direction is noticed as well. Silence for suspect_after makes suspect, for down_after down.
+/// A control connection that closed, and was not resumed when reconnect_grace has passed, makes
+/// down too.
+///
+/// Down is final: whatever comes of that incarnation later is ignored.
+///
+/// The observer doubts itself: when its own loop was late by more than a beat (observer_late()),
+/// every deadline starts anew, each at most three times without a beat between, and closings of that
+/// moment get down_after instead of the grace.
+///
+/// No I/O and no clock. Thread-safety: none; lives on the broker's loop thread.
+/// Cost: O(watched) per advance() and next_deadline(); a broker watches hundreds, not millions.
+class FailureDetector {
+ public:
+  struct Settings {
+    Duration beat_interval;
+    Duration suspect_after;
+    Duration down_after;
+    Duration reconnect_grace;  // 0: a closing is a verdict at the next advance()
+  };
+
+  /// REQUIRES: 0 < beat_interval < suspect_after < down_after, 0 <= reconnect_grace (the
+  /// configuration loader rejects anything else).
+  explicit FailureDetector(Settings settings);
+
+  /// Begins to watch, alive. REQUIRES: not watched yet.
+  void watch(Incarnation who, TimePoint now);
+
+  /// It echoed a beat that we sent at `sent`. Returns kAlive if it was suspect.
+  [[nodiscard]] std::optional<LivenessChange> heard_from(Incarnation who, TimePoint sent,
+                                                         TimePoint now);
+
+  /// Its control connection closed; the grace begins, if it has not already.
+  void connection_closed(Incarnation who, TimePoint now);
+
+  /// It resumed on a new control connection: counts as heard from `now`. Returns kAlive if it was
+  /// suspect.
+  [[nodiscard]] std::optional<LivenessChange> resumed(Incarnation who, TimePoint now);
+
+  /// The observer's loop came `lag` too late, at `now`; it has read everything that waited.
+  void observer_late(Duration lag, TimePoint now);
+
+  /// Moves time forward and returns what became due, in order of incarnation.
+  [[nodiscard]] std::vector<LivenessChange> advance(TimePoint now);
+
+  /// Stops watching, after a leave or when nobody asks any more.
+  void forget(Incarnation who);
+
+  /// Alive, suspect or down; nullopt if not watched.
+  [[nodiscard]] std::optional<Liveness> liveness(Incarnation who) const;
+
+  /// The next time at which advance() can return something; nullopt if there is none.
+  [[nodiscard]] std::optional<TimePoint> next_deadline() const;
+
+ private:
+  Settings settings_;
+};
+
+}  // namespace liminal

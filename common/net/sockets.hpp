@@ -1,0 +1,147 @@
+// The two sockets of the system, the ROUTER of a broker and the DEALERs of a node, and their waiting.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "common/base/ids.hpp"
+#include "common/base/result.hpp"
+#include "common/base/time.hpp"
+#include "common/net/message_part.hpp"
+
+namespace liminal::net {
+
+/// The ZeroMQ context. Lifetime: declared before every socket; its destructor waits for them.
+/// Thread-safety: sockets may be opened on any thread.
+class NetContext {
+ public:
+  explicit NetContext(int io_threads = 1);
+  ~NetContext();
+  NetContext(const NetContext&) = delete;
+  NetContext& operator=(const NetContext&) = delete;
+
+ private:
+  friend struct ContextAccess;
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+/// Ends a wait() from another thread. Notifications before the wait are not lost, several are one.
+/// Thread-safety: notify() from any thread, and from a signal handler.
+class Waker {
+ public:
+  Waker();
+  ~Waker();
+  Waker(const Waker&) = delete;
+  Waker& operator=(const Waker&) = delete;
+
+  void notify() noexcept;
+
+ private:
+  friend struct WakerAccess;
+  int fd_;
+};
+
+struct SocketLimits {
+  int queued_messages_max = 1000;  // per peer and direction; beyond it send() says kWouldBlock
+  std::size_t part_bytes_max = 4 * 1024 * 1024;  // longer parts end their connection
+  Duration handshake_max = std::chrono::seconds{2};
+  Duration zmtp_heartbeat_interval = std::chrono::seconds{5};
+  Duration zmtp_heartbeat_timeout = std::chrono::seconds{20};  // only reaps dead sockets
+};
+
+/// The broker's door: a ROUTER on one or more endpoints, with its monitor.
+///
+/// Each connection has an id of ours, never used twice. closed() tells of each closing once, and
+/// only after everything that the connection had delivered was received.
+///
+/// Thread affinity: the thread that bound it, or that called adopt() since.
+class RouterSocket {
+ public:
+  /// Errors: kAddressInUse, kUsage (not an endpoint), kTransport.
+  [[nodiscard]] static Result<RouterSocket> bind(NetContext& context,
+                                                 const std::vector<std::string>& endpoints,
+                                                 SocketLimits limits);
+  RouterSocket(RouterSocket&&) noexcept;
+  RouterSocket& operator=(RouterSocket&&) noexcept;
+  ~RouterSocket();
+
+  void adopt() noexcept;
+
+  /// With the ports that "tcp://127.0.0.1:*" became.
+  [[nodiscard]] const std::vector<std::string>& endpoints() const;
+
+  struct Incoming {
+    ConnectionId connection;
+    std::string peer;  // address of the peer, for logs
+    Parts parts;       // 1 or 2; messages of more parts are dropped and counted
+  };
+  /// The next message, or nullopt if none waits. Errors: kTransport.
+  [[nodiscard]] Result<std::optional<Incoming>> try_receive();
+
+  /// Connections that closed, and from which nothing more will come; each once. Call after
+  /// try_receive() said that none waits.
+  [[nodiscard]] std::vector<ConnectionId> closed();
+
+  /// Queues the message or refuses it at once, whole. Errors: kWouldBlock (parts stay as they were),
+  /// kPeerUnreachable, kTransport.
+  [[nodiscard]] Result<void> send(ConnectionId connection, Parts& parts);
+
+  /// Returns when a message or a closing may wait, the waker was notified or `timeout` passed
+  /// (rounded up to milliseconds; at most a second, so that ended pipes are reaped).
+  void wait(Waker& waker, Duration timeout);
+
+  /// Messages that were dropped here because they had more than two parts.
+  [[nodiscard]] std::uint64_t oversized_messages() const;
+
+ private:
+  class Impl;
+  explicit RouterSocket(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+/// One connection of a node to its broker: a DEALER with ZMQ_IMMEDIATE, with its monitor. Never
+/// reused: when it closed, its owner destroys it and opens another.
+///
+/// Thread affinity: as RouterSocket.
+class DealerSocket {
+ public:
+  /// Begins to connect; libzmq keeps trying until it is destroyed. Errors: kUsage, kTransport.
+  [[nodiscard]] static Result<DealerSocket> connect(NetContext& context,
+                                                    const std::string& endpoint,
+                                                    SocketLimits limits);
+  DealerSocket(DealerSocket&&) noexcept;
+  DealerSocket& operator=(DealerSocket&&) noexcept;
+  ~DealerSocket();
+
+  void adopt() noexcept;
+
+  enum class Event : std::uint8_t {
+    kConnected,        // the ZMTP handshake is done: sends go out
+    kHandshakeFailed,  // something is there, but it does not speak ZMTP; libzmq tries again
+    kClosed,           // was connected, is no more; what it had received was read before this
+  };
+  /// The next event, or nullopt. kClosed comes only after try_receive() said that none waits.
+  [[nodiscard]] std::optional<Event> try_event();
+
+  [[nodiscard]] Result<std::optional<Parts>> try_receive();
+
+  /// Errors: kWouldBlock (also while not connected; parts stay as they were), kTransport.
+  [[nodiscard]] Result<void> send(Parts& parts);
+
+ private:
+  friend void wait(const std::vector<DealerSocket*>& sockets, Waker& waker, Duration timeout);
+  class Impl;
+  explicit DealerSocket(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+/// As RouterSocket::wait(), for several sockets of one thread.
+void wait(const std::vector<DealerSocket*>& sockets, Waker& waker, Duration timeout);
+
+}  // namespace liminal::net

@@ -1,0 +1,41 @@
+// Frames to MessagePack bytes and back. docs/protocol.md shows the bytes.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "common/base/result.hpp"
+#include "common/base/time.hpp"
+#include "common/wire/control.hpp"
+#include "common/wire/data.hpp"
+
+/// Every frame is one MessagePack array that begins with the protocol version. Decoders accept
+/// exactly what encoders write: the right number of elements, known kinds, names that are valid,
+/// limits kept, nothing behind the end. They allocate no more than a small multiple of the bytes
+/// they are given.
+///
+/// Thread-safety: functions of values.
+/// Errors: decoders: kMalformed, saying where; kUnsupportedVersion.
+namespace liminal::wire {
+
+[[nodiscard]] std::string encode(const ControlFrame& frame);
+[[nodiscard]] Result<ControlFrame> decode_control(std::string_view bytes);
+
+[[nodiscard]] std::string encode(const RouteTo& header);
+[[nodiscard]] Result<RouteTo> decode_route_to(std::string_view bytes);
+
+[[nodiscard]] std::string encode(const RouteFrom& header);
+[[nodiscard]] Result<RouteFrom> decode_route_from(std::string_view bytes);
+
+/// Deadlines are written as the time that remains at `now`, never less than zero.
+/// REQUIRES: no pid in it is local; payloads are at most kChunkBytesMax.
+[[nodiscard]] std::string encode(const SessionFrame& frame, TimePoint now);
+/// Deadlines become `now` plus the time that remained. No pid in the result is local: incarnation 0
+/// is malformed.
+[[nodiscard]] Result<SessionFrame> decode_session_frame(std::string_view bytes, TimePoint now);
+
+/// What an item takes of the credit: sizes of payload and headers and a constant for the rest.
+/// Zero for everything but envelopes and chunks. Both ends compute it alike, from the decoded item.
+[[nodiscard]] std::size_t credit_bytes(const Item& item);
+
+}  // namespace liminal::wire

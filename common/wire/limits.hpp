@@ -1,0 +1,27 @@
+// The sizes beyond which a frame is not one of ours.
+#pragma once
+
+#include <cstddef>
+
+namespace liminal::wire {
+
+inline constexpr int kProtocolVersion = 1;
+
+/// Payloads above this travel in chunks of at most this many bytes.
+inline constexpr std::size_t kChunkBytesMax = 64 * 1024;
+
+/// A session stops adding items to a frame when their credit bytes pass this.
+inline constexpr std::size_t kFrameFillBytes = 128 * 1024;
+inline constexpr std::size_t kFrameItemsMax = 1024;
+
+/// No message part is longer; sockets refuse such (ZMQ_MAXMSGSIZE), decoders too.
+inline constexpr std::size_t kPartBytesMax = 4 * 1024 * 1024;
+inline constexpr std::size_t kHeaderBytesMax = 512;  // of a routing header
+
+inline constexpr std::size_t kServicesMax = 1024;        // of one node
+inline constexpr std::size_t kLabelsMax = 64;            // of one node
+inline constexpr std::size_t kEnvelopeHeadersMax = 64;   // of one envelope
+inline constexpr std::size_t kTextBytesMax = 16 * 1024;  // of one text: a reason, a header, a schema
+inline constexpr unsigned kDepthMax = 6;                 // of nested arrays
+
+}  // namespace liminal::wire

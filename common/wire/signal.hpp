@@ -1,0 +1,97 @@
+// The signals that processes send each other, on one node and between nodes alike.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <variant>
+
+#include "common/base/ids.hpp"
+#include "common/base/result.hpp"
+#include "common/wire/envelope.hpp"
+#include "common/wire/exit_reason.hpp"
+
+namespace liminal {
+
+namespace signal {
+
+struct Send {
+  Pid from, to;
+  Envelope envelope;
+  friend bool operator==(const Send&, const Send&) = default;
+};
+
+struct Link {
+  Pid from, to;
+  LinkId link;
+  friend bool operator==(const Link&, const Link&) = default;
+};
+
+/// Takes back every activation of the link that the sender knew: the one it made and the one that
+/// the other made. One that crosses this signal on its way is another activation and stays.
+struct Unlink {
+  Pid from, to;
+  std::optional<LinkId> made_by_sender, made_by_receiver;
+  friend bool operator==(const Unlink&, const Unlink&) = default;
+};
+
+/// With `link`: the sender ended and this link carries it; dropped where that activation is not
+/// known (any more). Without: exit(pid, reason).
+struct Exit {
+  Pid from, to;
+  ExitReason reason;
+  std::optional<LinkId> link;
+  friend bool operator==(const Exit&, const Exit&) = default;
+};
+
+struct Monitor {
+  Pid from, to;
+  MonitorId monitor;
+  friend bool operator==(const Monitor&, const Monitor&) = default;
+};
+
+struct Demonitor {
+  Pid from, to;
+  MonitorId monitor;
+  friend bool operator==(const Demonitor&, const Demonitor&) = default;
+};
+
+struct Down {
+  Pid from, to;
+  MonitorId monitor;
+  ExitReason reason;
+  friend bool operator==(const Down&, const Down&) = default;
+};
+
+/// Asks the node `to` (its serial is 0) for an instance of a service, linked to the requester from
+/// its first moment.
+struct SpawnRequest {
+  Pid from, to;
+  SpawnId spawn;
+  ServiceName service;
+  ConversationId conversation;
+  friend bool operator==(const SpawnRequest&, const SpawnRequest&) = default;
+};
+
+/// From the new instance, which made the link; or from the node itself (serial 0), with an error.
+struct SpawnReply {
+  Pid from, to;
+  SpawnId spawn;
+  std::optional<LinkId> link;       // set when there is an instance
+  std::optional<Error> error = {};  // set when there is none
+  friend bool operator==(const SpawnReply&, const SpawnReply&) = default;
+};
+
+}  // namespace signal
+
+using Signal = std::variant<signal::Send, signal::Link, signal::Unlink, signal::Exit,
+                            signal::Monitor, signal::Demonitor, signal::Down, signal::SpawnRequest,
+                            signal::SpawnReply>;
+
+[[nodiscard]] inline const Pid& from_of(const Signal& signal) {
+  return std::visit([](const auto& s) -> const Pid& { return s.from; }, signal);
+}
+[[nodiscard]] inline const Pid& to_of(const Signal& signal) {
+  return std::visit([](const auto& s) -> const Pid& { return s.to; }, signal);
+}
+
+}  // namespace liminal
