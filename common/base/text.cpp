@@ -23,12 +23,23 @@ std::size_t utf8_length(std::string_view text) {
     if ((byte(i) & 0xC0) != 0x80) return 0;
   }
   const unsigned char second = byte(1);
-  if (lead == 0xE0 && second < 0xA0) return 0;                      // overlong
-  if (lead == 0xED && second > 0x9F) return 0;                      // surrogates
-  if (lead == 0xF0 && second < 0x90) return 0;                      // overlong
-  if (lead == 0xF4 && second > 0x8F) return 0;                      // beyond U+10FFFF
-  if (lead == 0xC2 && second < 0xA0) return 0;                      // C1 controls
+  if (lead == 0xE0 && second < 0xA0) return 0;  // overlong
+  if (lead == 0xED && second > 0x9F) return 0;  // surrogates
+  if (lead == 0xF0 && second < 0x90) return 0;  // overlong
+  if (lead == 0xF4 && second > 0x8F) return 0;  // beyond U+10FFFF
+  if (lead == 0xC2 && second < 0xA0) return 0;  // C1 controls
+  // line and paragraph separators: some readers of logs begin a new line there
+  if (lead == 0xE2 && second == 0x80 && (byte(2) == 0xA8 || byte(2) == 0xA9)) return 0;
   return length;
+}
+
+// Where to begin so that no character is cut in two: `at`, or just behind the one that spans it.
+std::size_t character_boundary(std::string_view text, std::size_t at) {
+  for (std::size_t back = 1; back <= 3 && back <= at; ++back) {
+    const std::size_t length = utf8_length(text.substr(at - back));
+    if (length > back) return at - back + length;
+  }
+  return at;
 }
 
 }  // namespace
@@ -60,7 +71,7 @@ std::string to_string(const Pid& pid) {
 std::string escaped_tail(std::string_view text, std::size_t bytes_max) {
   std::string out;
   if (text.size() > bytes_max) {
-    text.remove_prefix(text.size() - bytes_max);
+    text.remove_prefix(character_boundary(text, text.size() - bytes_max));
     out = "...";
   }
   while (!text.empty()) {

@@ -2,11 +2,11 @@
 
 #include <time.h>
 
+#include <algorithm>
 #include <array>
+#include <charconv>
 #include <cmath>
 #include <cstdint>
-#include <cstdlib>
-#include <limits>
 #include <utility>
 
 namespace liminal {
@@ -21,6 +21,13 @@ constexpr std::array<std::pair<std::string_view, std::int64_t>, 6> kUnits{{
     {"ns", 1},
 }};
 
+// Independent of the locale, unlike strtod.
+template <class Number>
+bool reads_all(std::string_view text, Number& number) {
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  return error == std::errc{} && end == text.data() + text.size();
+}
+
 }  // namespace
 
 TimePoint SystemClock::now() const {
@@ -34,19 +41,24 @@ Result<Duration> parse_duration(std::string_view text) {
     return fail(Errc::kUsage,
                 "'" + std::string{text} + "' is not a duration: write e.g. 250ms, 5s or 1m");
   };
-  const auto digits = text.find_first_not_of("0123456789.");
-  if (digits == 0 || digits == std::string_view::npos) return wrong();
-  const std::string number{text.substr(0, digits)};
-  char* end = nullptr;
-  const double value = std::strtod(number.c_str(), &end);
-  if (*end != '\0' || number == ".") return wrong();
-  for (const auto& [unit, nanoseconds] : kUnits) {
-    if (text.substr(digits) != unit) continue;
-    const double total = value * static_cast<double>(nanoseconds);
-    if (!(total < 9.2e18)) return wrong();
-    return Duration{std::llround(total)};
-  }
-  return wrong();
+  const auto unit_at = text.find_first_not_of("0123456789.");
+  if (unit_at == std::string_view::npos) return wrong();
+  const auto unit = std::find_if(kUnits.begin(), kUnits.end(), [&](const auto& candidate) {
+    return candidate.first == text.substr(unit_at);
+  });
+  if (unit == kUnits.end()) return wrong();
+
+  const std::string_view number = text.substr(0, unit_at);
+  const auto point = std::min(number.find('.'), number.size());
+  std::int64_t whole = 0;  // apart from the fraction, so that large numbers stay exact
+  if (!reads_all(number.substr(0, point), whole)) return wrong();
+  double fraction = 0;
+  if (point < number.size() && !reads_all(number.substr(point), fraction)) return wrong();
+
+  const std::int64_t nanoseconds = unit->second;
+  const std::int64_t rest = std::llround(fraction * static_cast<double>(nanoseconds));
+  if (whole > (Duration::max().count() - rest) / nanoseconds) return wrong();
+  return Duration{whole * nanoseconds + rest};
 }
 
 std::string to_string(Duration duration) {

@@ -39,7 +39,8 @@ class SystemClock final : public Clock {
 /// Errors: kUsage, naming the text and what would be right.
 [[nodiscard]] Result<Duration> parse_duration(std::string_view text);
 
-/// The shortest exact spelling that parse_duration() reads back, e.g. "250ms".
+/// Exact, in the largest unit that it is a whole number of, e.g. "250ms", "90s", "2m". What is not
+/// negative, parse_duration() reads back.
 [[nodiscard]] std::string to_string(Duration duration);
 
 /// Milliseconds with a fraction, for JSON and messages.

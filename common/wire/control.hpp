@@ -25,8 +25,8 @@ struct Member {
   NodeName name;
   Incarnation incarnation;
   MemberState state;
-  bool light;                                              // offers nothing, comes and goes
-  std::vector<ServiceName> services;                       // sorted
+  bool light;                                               // offers nothing, comes and goes
+  std::vector<ServiceName> services;                        // sorted
   std::vector<std::pair<std::string, std::string>> labels;  // sorted by key
   friend bool operator==(const Member&, const Member&) = default;
 };
@@ -63,8 +63,8 @@ struct Attach {
 };
 
 struct NodeBeat {
-  std::uint64_t number;                // counts from 1 in each incarnation
-  std::uint64_t echo;                  // number of the newest broker's beat that was read; 0: none
+  std::uint64_t number;  // counts from 1 in each incarnation
+  std::uint64_t echo;    // number of the newest broker's beat that was read; 0: none
   std::uint32_t participants;
   std::uint32_t conversations;
   friend bool operator==(const NodeBeat&, const NodeBeat&) = default;

@@ -22,8 +22,8 @@ struct RouteTo {
   friend bool operator==(const RouteTo&, const RouteTo&) = default;
 };
 
-/// From the broker to a node: whose frame it is, as the sender's connection proved. `version` is the
-/// broker's membership when it forwarded: a receiver whose own is not older, and lists no such
+/// From the broker to a node: whose frame it is, as the sender's connection proved. `version` is
+/// the broker's membership when it forwarded: a receiver whose own is not older, and lists no such
 /// incarnation, knows that it was fenced.
 struct RouteFrom {
   NodeName node;

@@ -26,12 +26,12 @@ struct Envelope {
   EnvelopeKind kind;
   MessageId id;
   ConversationId conversation;
-  std::optional<MessageId> parent = {};     // what caused it: for replies, the request
-  std::uint32_t attempt = 1;                // which attempt to have this request done
-  bool wants_reply = false;                 // requests only
-  std::string schema = {};                  // names the form of the payload; empty: plain bytes
-  std::string trace = {};                   // W3C traceparent; empty: none
-  std::optional<TimePoint> deadline = {};   // on the wire: the time that remains
+  std::optional<MessageId> parent = {};    // what caused it: for replies, the request
+  std::uint32_t attempt = 1;               // which attempt to have this request done
+  bool wants_reply = false;                // requests only
+  std::string schema = {};                 // names the form of the payload; empty: plain bytes
+  std::string trace = {};                  // W3C traceparent; empty: none
+  std::optional<TimePoint> deadline = {};  // on the wire: the time that remains
   std::vector<std::pair<std::string, std::string>> headers = {};
   Payload payload = {};
 

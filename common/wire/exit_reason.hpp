@@ -44,7 +44,7 @@ enum class ExitKind : std::uint8_t {
 
 struct ExitReason {
   ExitKind kind;
-  std::string text = {};                       // kError: what happened; else empty
+  std::string text = {};                  // kError: what happened; else empty
   std::optional<Evidence> evidence = {};  // kNoConnection: how it was known
 
   [[nodiscard]] static ExitReason normal() { return {ExitKind::kNormal}; }

@@ -83,9 +83,9 @@ struct SpawnReply {
 
 }  // namespace signal
 
-using Signal = std::variant<signal::Send, signal::Link, signal::Unlink, signal::Exit,
-                            signal::Monitor, signal::Demonitor, signal::Down, signal::SpawnRequest,
-                            signal::SpawnReply>;
+using Signal =
+    std::variant<signal::Send, signal::Link, signal::Unlink, signal::Exit, signal::Monitor,
+                 signal::Demonitor, signal::Down, signal::SpawnRequest, signal::SpawnReply>;
 
 [[nodiscard]] inline const Pid& from_of(const Signal& signal) {
   return std::visit([](const auto& s) -> const Pid& { return s.from; }, signal);

@@ -1,0 +1,338 @@
+#include <algorithm>
+#include <utility>
+
+#include "common/wire/codec.hpp"
+#include "common/wire/parts.hpp"
+
+namespace liminal::wire {
+namespace {
+
+using Labels = std::vector<std::pair<std::string, std::string>>;
+
+// --- writing ---
+
+void write(Writer& w, const std::vector<ServiceName>& services) {
+  check(services.size() <= kServicesMax, "a node offers at most kServicesMax services");
+  w.array(services.size());
+  for (const ServiceName& service : services) w.id(service);
+}
+
+void write(Writer& w, const Labels& labels) {
+  check(labels.size() <= kLabelsMax, "a node has at most kLabelsMax labels");
+  w.array(labels.size());
+  for (const auto& [key, value] : labels) w.array(2).name(key).text(value);
+}
+
+// Six values, without an array around them.
+void write(Writer& w, const Member& member) {
+  w.id(member.name).id(member.incarnation).enumerator(member.state).boolean(member.light);
+  write(w, member.services);
+  write(w, member.labels);
+}
+
+std::size_t bytes_of(const Member& member) {
+  std::size_t bytes = 128;
+  for (const ServiceName& service : member.services) bytes += service.value().size() + 2;
+  for (const auto& [key, value] : member.labels) bytes += key.size() + value.size() + 6;
+  return bytes;
+}
+
+std::string encode(const control::Join& join) {
+  Writer w = begin_frame(FrameKind::kJoin, 5, 512);
+  w.id(join.name).id(join.incarnation).boolean(join.light);
+  write(w, join.services);
+  write(w, join.labels);
+  return w.take();
+}
+
+std::string encode(const control::Attach& attach) {
+  return begin_frame(FrameKind::kAttach, 1, 16).uint(attach.token).take();
+}
+
+std::string encode(const control::NodeBeat& beat) {
+  return begin_frame(FrameKind::kNodeBeat, 4, 40)
+      .uint(beat.number)
+      .uint(beat.echo)
+      .uint(beat.participants)
+      .uint(beat.conversations)
+      .take();
+}
+
+std::string encode(const control::Leave&) { return begin_frame(FrameKind::kLeave, 0, 8).take(); }
+
+std::string encode(const control::StatusQuery&) {
+  return begin_frame(FrameKind::kStatusQuery, 0, 8).take();
+}
+
+std::string encode(const control::Welcome& welcome) {
+  std::size_t bytes = 128;
+  for (const Member& member : welcome.members) bytes += bytes_of(member);
+  Writer w = begin_frame(FrameKind::kWelcome, 5, bytes);
+  w.id(welcome.epoch).id(welcome.version).uint(welcome.token);
+  const ClusterSettings& settings = welcome.settings;
+  w.array(5)
+      .duration(settings.beat_interval)
+      .duration(settings.suspect_after)
+      .duration(settings.down_after)
+      .duration(settings.reconnect_grace)
+      .uint(settings.payload_bytes_max);
+  w.array(welcome.members.size());
+  for (const Member& member : welcome.members) {
+    w.array(6);
+    write(w, member);
+  }
+  return w.take();
+}
+
+std::string encode(const control::Refused& refused) {
+  return begin_frame(FrameKind::kRefused, 2, refused.text.size() + 16)
+      .enumerator(refused.code)
+      .text_cut(refused.text, kTextBytesMax)
+      .take();
+}
+
+std::string encode(const control::Attached&) {
+  return begin_frame(FrameKind::kAttached, 0, 8).take();
+}
+
+std::string encode(const control::BrokerBeat& beat) {
+  return begin_frame(FrameKind::kBrokerBeat, 2, 24).uint(beat.number).uint(beat.echo).take();
+}
+
+std::string encode(const control::Changes& changes) {
+  std::size_t bytes = 32;
+  for (const control::Change& change : changes.changes) bytes += bytes_of(change.member) + 32;
+  Writer w = begin_frame(FrameKind::kChanges, 2, bytes);
+  w.id(changes.version).array(changes.changes.size());
+  for (const control::Change& change : changes.changes) {
+    w.array(7);
+    write(w, change.member);
+    wire::write(w, change.evidence);
+  }
+  return w.take();
+}
+
+std::string encode(const control::Unknown& unknown) {
+  return begin_frame(FrameKind::kUnknown, 1, 16).id(unknown.epoch).take();
+}
+
+std::string encode(const control::StatusReply& reply) {
+  std::size_t bytes = 64;
+  for (const control::NodeStatus& node : reply.nodes) bytes += bytes_of(node.member) + 64;
+  Writer w = begin_frame(FrameKind::kStatusReply, 3, bytes);
+  w.id(reply.epoch).duration(reply.uptime).array(reply.nodes.size());
+  for (const control::NodeStatus& node : reply.nodes) {
+    w.array(9);
+    write(w, node.member);
+    w.uint(node.participants).uint(node.conversations);
+    wire::write(w, node.evidence);
+  }
+  return w.take();
+}
+
+// --- reading ---
+
+// Sorted, as Member promises, whatever the order on the wire.
+std::vector<ServiceName> read_services(Reader& r) {
+  std::vector<ServiceName> services;
+  const std::size_t size = r.array("services", kServicesMax);
+  for (std::size_t i = 0; i < size && r.ok(); ++i) services.emplace_back(r.name("service"));
+  std::sort(services.begin(), services.end());
+  if (std::adjacent_find(services.begin(), services.end()) != services.end()) {
+    r.reject("services", "one twice");
+  }
+  return services;
+}
+
+Labels read_labels(Reader& r) {
+  Labels labels;
+  const std::size_t size = r.array("labels", kLabelsMax);
+  for (std::size_t i = 0; i < size && r.ok(); ++i) {
+    r.array_of(2, "label");
+    std::string key = r.name("label key");
+    labels.emplace_back(std::move(key), r.text("label value"));
+  }
+  std::sort(labels.begin(), labels.end());
+  const auto same_key = [](const auto& a, const auto& b) { return a.first == b.first; };
+  if (std::adjacent_find(labels.begin(), labels.end(), same_key) != labels.end()) {
+    r.reject("labels", "one key twice");
+  }
+  return labels;
+}
+
+Member read_member(Reader& r) {
+  return Member{
+      .name = NodeName{r.name("name")},
+      .incarnation = r.incarnation("incarnation"),
+      .state = r.enumerator("state", MemberState::kLeft),
+      .light = r.boolean("light"),
+      .services = read_services(r),
+      .labels = read_labels(r),
+  };
+}
+
+control::Join read_join(Reader& r) {
+  r.frame("join", 5);
+  return control::Join{
+      .name = NodeName{r.name("name")},
+      .incarnation = r.incarnation("incarnation"),
+      .light = r.boolean("light"),
+      .services = read_services(r),
+      .labels = read_labels(r),
+  };
+}
+
+control::Attach read_attach(Reader& r) {
+  r.frame("attach", 1);
+  return control::Attach{.token = r.uint("token")};
+}
+
+control::NodeBeat read_node_beat(Reader& r) {
+  r.frame("node beat", 4);
+  return control::NodeBeat{
+      .number = r.uint("number"),
+      .echo = r.uint("echo"),
+      .participants = r.uint32("participants"),
+      .conversations = r.uint32("conversations"),
+  };
+}
+
+control::Leave read_leave(Reader& r) {
+  r.frame("leave", 0);
+  return {};
+}
+
+control::StatusQuery read_status_query(Reader& r) {
+  r.frame("status query", 0);
+  return {};
+}
+
+ClusterSettings read_settings(Reader& r) {
+  r.array_of(5, "settings");
+  return ClusterSettings{
+      .beat_interval = r.duration("beat interval"),
+      .suspect_after = r.duration("suspect after"),
+      .down_after = r.duration("down after"),
+      .reconnect_grace = r.duration("reconnect grace"),
+      .payload_bytes_max = r.uint("payload bytes"),
+  };
+}
+
+control::Welcome read_welcome(Reader& r) {
+  r.frame("welcome", 5);
+  control::Welcome welcome{
+      .epoch = Epoch{r.uint("epoch")},
+      .version = MembershipVersion{r.uint("membership version")},
+      .token = r.uint("token"),
+      .settings = read_settings(r),
+      .members = {},
+  };
+  const std::size_t size = r.array("members");
+  for (std::size_t i = 0; i < size && r.ok(); ++i) {
+    r.array_of(6, "member");
+    welcome.members.push_back(read_member(r));
+  }
+  return welcome;
+}
+
+control::Refused read_refused(Reader& r) {
+  r.frame("refused", 2);
+  return control::Refused{
+      .code = r.enumerator("code", control::RefusalCode::kLimit),
+      .text = std::string{r.text("text")},
+  };
+}
+
+control::Attached read_attached(Reader& r) {
+  r.frame("attached", 0);
+  return {};
+}
+
+control::BrokerBeat read_broker_beat(Reader& r) {
+  r.frame("broker beat", 2);
+  return control::BrokerBeat{.number = r.uint("number"), .echo = r.uint("echo")};
+}
+
+control::Changes read_changes(Reader& r) {
+  r.frame("changes", 2);
+  control::Changes changes{.version = MembershipVersion{r.uint("membership version")},
+                           .changes = {}};
+  const std::size_t size = r.array("changes");
+  for (std::size_t i = 0; i < size && r.ok(); ++i) {
+    r.array_of(7, "change");
+    Member member = read_member(r);
+    changes.changes.push_back({std::move(member), read_evidence(r)});
+  }
+  return changes;
+}
+
+control::Unknown read_unknown(Reader& r) {
+  r.frame("unknown", 1);
+  return control::Unknown{.epoch = Epoch{r.uint("epoch")}};
+}
+
+control::StatusReply read_status_reply(Reader& r) {
+  r.frame("status reply", 3);
+  control::StatusReply reply{
+      .epoch = Epoch{r.uint("epoch")}, .uptime = r.duration("uptime"), .nodes = {}};
+  const std::size_t size = r.array("nodes");
+  for (std::size_t i = 0; i < size && r.ok(); ++i) {
+    r.array_of(9, "node");
+    reply.nodes.push_back(control::NodeStatus{
+        .member = read_member(r),
+        .participants = r.uint32("participants"),
+        .conversations = r.uint32("conversations"),
+        .evidence = read_evidence(r),
+    });
+  }
+  return reply;
+}
+
+template <class Frame>
+Result<ControlFrame> finish(Reader& r, Frame frame) {
+  return r.finish<ControlFrame>(std::move(frame));
+}
+
+}  // namespace
+
+std::string encode(const ControlFrame& frame) {
+  return std::visit([](const auto& kind) { return encode(kind); }, frame);
+}
+
+Result<ControlFrame> decode_control(std::string_view bytes) {
+  Reader r{bytes, kPartBytesMax, "control frame"};
+  switch (static_cast<FrameKind>(r.kind())) {
+    case FrameKind::kJoin:
+      return finish(r, read_join(r));
+    case FrameKind::kAttach:
+      return finish(r, read_attach(r));
+    case FrameKind::kNodeBeat:
+      return finish(r, read_node_beat(r));
+    case FrameKind::kLeave:
+      return finish(r, read_leave(r));
+    case FrameKind::kStatusQuery:
+      return finish(r, read_status_query(r));
+    case FrameKind::kWelcome:
+      return finish(r, read_welcome(r));
+    case FrameKind::kRefused:
+      return finish(r, read_refused(r));
+    case FrameKind::kAttached:
+      return finish(r, read_attached(r));
+    case FrameKind::kBrokerBeat:
+      return finish(r, read_broker_beat(r));
+    case FrameKind::kChanges:
+      return finish(r, read_changes(r));
+    case FrameKind::kUnknown:
+      return finish(r, read_unknown(r));
+    case FrameKind::kStatusReply:
+      return finish(r, read_status_reply(r));
+    case FrameKind::kRouteTo:
+    case FrameKind::kRouteFrom:
+    case FrameKind::kSession:
+      break;
+  }
+  r.reject("kind", "not a control frame's");
+  return finish(r, control::Leave{});  // never that: it was rejected
+}
+
+}  // namespace liminal::wire

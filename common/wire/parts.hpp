@@ -1,0 +1,47 @@
+// Internal to common/wire: the numbers of the protocol, and what several frames contain.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "common/wire/exit_reason.hpp"
+#include "common/wire/reader.hpp"
+#include "common/wire/writer.hpp"
+
+namespace liminal::wire {
+
+/// The second element of every frame. Numbers are never given anew.
+enum class FrameKind : std::uint8_t {
+  // node to broker
+  kJoin = 1,
+  kAttach = 2,
+  kNodeBeat = 3,
+  kLeave = 4,
+  kStatusQuery = 5,
+  // broker to node
+  kWelcome = 16,
+  kRefused = 17,
+  kAttached = 18,
+  kBrokerBeat = 19,
+  kChanges = 20,
+  kUnknown = 21,
+  kStatusReply = 22,
+  // data connections
+  kRouteTo = 32,
+  kRouteFrom = 33,
+  kSession = 34,
+};
+
+/// Begins a frame of this kind with so many fields after it.
+[[nodiscard]] inline Writer begin_frame(FrameKind kind, std::size_t fields,
+                                        std::size_t bytes_expected) {
+  Writer w{bytes_expected};
+  w.array(fields + 2).uint(kProtocolVersion).enumerator(kind);
+  return w;
+}
+
+void write(Writer& w, const Evidence& evidence);
+void write(Writer& w, const std::optional<Evidence>& evidence);
+[[nodiscard]] std::optional<Evidence> read_evidence(Reader& r);
+
+}  // namespace liminal::wire
