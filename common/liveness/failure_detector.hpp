@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <optional>
 #include <vector>
@@ -36,8 +37,8 @@ struct LivenessChange {
 /// Down is final: whatever comes of that incarnation later is ignored.
 ///
 /// The observer doubts itself: when its own loop was late by more than a beat (observer_late()),
-/// every deadline starts anew, each at most three times without a beat between, and closings of that
-/// moment get down_after instead of the grace.
+/// every deadline starts anew, each at most three times without a beat between, and closings of
+/// that moment get down_after instead of the grace.
 ///
 /// No I/O and no clock. Thread-safety: none; lives on the broker's loop thread.
 /// Cost: O(watched) per advance() and next_deadline(); a broker watches hundreds, not millions.
@@ -84,7 +85,32 @@ class FailureDetector {
   [[nodiscard]] std::optional<TimePoint> next_deadline() const;
 
  private:
+  struct Watched {
+    TimePoint last_heard;    // when the newest of our beats it echoed was sent
+    TimePoint silent_since;  // last_heard, or when its deadlines started anew
+    int restarts = 0;        // of its deadlines, without a beat between
+    Liveness liveness = Liveness::kAlive;
+    std::optional<TimePoint> closed = {};      // its control connection, not resumed since
+    std::optional<TimePoint> grace_ends = {};  // set with `closed`
+  };
+  struct Lag {
+    TimePoint at;
+    Duration lag;
+  };
+
+  [[nodiscard]] Watched* find_living(Incarnation who);
+  [[nodiscard]] std::optional<LivenessChange> recover(Incarnation who, Watched& watched,
+                                                      TimePoint now) const;
+  [[nodiscard]] std::optional<LivenessChange> judge(Incarnation who, Watched& watched,
+                                                    TimePoint now) const;
+  [[nodiscard]] Evidence evidence(const Watched& watched, EvidenceSource source,
+                                  TimePoint now) const;
+  [[nodiscard]] Duration extended_grace() const;
+
   Settings settings_;
+  std::map<Incarnation, Watched> watched_;  // ordered, so that two runs report in the same order
+  std::deque<Lag> lags_;                    // of the last down_after, falling: front is the largest
+  std::optional<TimePoint> late_at_;        // of the newest observer_late()
 };
 
 }  // namespace liminal

@@ -4,15 +4,15 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <list>
-#include <map>
 #include <optional>
 #include <vector>
 
 #include "common/base/ids.hpp"
 #include "common/base/result.hpp"
 #include "common/base/time.hpp"
+#include "common/session/lanes.hpp"
+#include "common/session/reassembly.hpp"
 #include "common/wire/data.hpp"
 
 namespace liminal {
@@ -28,17 +28,21 @@ namespace liminal {
 /// Signals of one process form a lane. Lanes take turns, so that a large payload, which travels in
 /// chunks after the receiver granted room for the whole, holds up its own sender only. Envelopes
 /// and chunks consume the credit that the receiver gave, in bytes; all other signals need none but
-/// keep their place in their lane.
+/// keep their place in their lane. Both ends assume their own credit window to be the other's until
+/// they are told more, so that the first envelope waits for nobody.
+///
+/// When nothing was acknowledged for `resend_after`, one frame goes out as a probe and the rest
+/// when that is answered: an end that is only slow does not get everything twice.
 ///
 /// No I/O and no clock. Thread-safety: none; lives where its NodeCore lives.
 /// Errors: receive() tells a violation by the peer as kMalformed and changes nothing then.
 class Session {
  public:
   struct Settings {
-    std::size_t credit_window_bytes = 4 * 1024 * 1024;      // given to the other end
-    std::size_t reassembly_bytes_max = 64 * 1024 * 1024;    // granted to large payloads at once
-    std::size_t payload_bytes_max = 16 * 1024 * 1024;       // of one envelope
-    std::size_t unacknowledged_items_max = 65536;           // sent; beyond it nothing new is sent
+    std::size_t credit_window_bytes = 4 * 1024 * 1024;    // given to the other end
+    std::size_t reassembly_bytes_max = 64 * 1024 * 1024;  // granted to large payloads at once
+    std::size_t payload_bytes_max = 16 * 1024 * 1024;     // of one envelope
+    std::size_t unacknowledged_items_max = 65536;         // sent; beyond it nothing new is sent
     Duration acknowledge_after = std::chrono::milliseconds{10};
     Duration resend_after = std::chrono::milliseconds{300};
     Duration resend_after_max = std::chrono::seconds{3};
@@ -46,7 +50,15 @@ class Session {
 
   Session(SessionNumber number, Settings settings);
 
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+  Session(Session&&) = default;
+  Session& operator=(Session&&) = default;
+  ~Session() = default;
+
   /// Takes a signal to be sent; collect() then yields it as credit and order allow.
+  /// REQUIRES: a payload of at most the other end's `payload_bytes_max`; that end would reset the
+  /// session.
   void send(Signal signal);
 
   struct Received {
@@ -54,7 +66,8 @@ class Session {
     bool duplicate = false;       // nothing in it was new though it had items
   };
   /// Reads one frame from the other end. After each signal that was put into a mailbox or refused
-  /// call returned(). Errors: kMalformed (credit, room or grant overrun; a chunk of no transfer).
+  /// call returned(). Errors: kMalformed (credit, room or grant overrun; a chunk of no transfer; an
+  /// acknowledgement of what was not sent; a frame of another session).
   [[nodiscard]] Result<Received> receive(SessionFrame frame, TimePoint now);
 
   /// The receiver is done with `signal`: gives its credit back to the other end.
@@ -78,9 +91,54 @@ class Session {
   [[nodiscard]] SessionNumber number() const { return number_; }
 
  private:
+  // --- what the other end says of our items ---
+  [[nodiscard]] const char* violation_in(const SessionFrame& frame) const;
+  [[nodiscard]] const char* violation_in_new_items(const SessionFrame& frame) const;
+  void acknowledged_below(std::uint64_t sequence);
+  void stop_waiting();
+  void go_back();
+
+  // --- its items ---
+  void take_item(Item item, std::vector<Signal>& signals);
+  void found_gap();
+  void acknowledge_soon();
+  void give_credit(std::size_t bytes);
+  [[nodiscard]] std::size_t charge(std::size_t credit_bytes) const;
+  [[nodiscard]] std::uint64_t credit_limit() const;
+
+  // --- our frames ---
+  void nothing_came();
+  [[nodiscard]] bool may_send_items() const;
+  [[nodiscard]] bool acknowledgement_is_due() const;
+  [[nodiscard]] SessionFrame next_frame();
+  void fill(SessionFrame& frame);
+
+  [[nodiscard]] std::uint64_t first_unacknowledged() const { return end_of_sent_ - sent_.size(); }
+
   SessionNumber number_;
   Settings settings_;
-  // the state belongs to the implementation
+  TimePoint now_{};  // the newest that we were told
+
+  Lanes lanes_;
+  std::list<Item> sent_;                   // not acknowledged yet; consecutive
+  std::uint64_t end_of_sent_ = 1;          // the sequence number behind sent_.back()
+  std::list<Item>::iterator resend_from_;  // meaningful if to_resend_ > 0
+  std::size_t to_resend_ = 0;              // at the end of sent_, from resend_from_
+  bool probing_ = false;                   // nothing goes out until something is acknowledged
+  bool probe_is_out_ = false;              // but this one frame
+  Duration resend_wait_;
+  std::optional<TimePoint> resend_at_;  // set while we wait for acknowledgement or credit
+
+  Reassembly reassembly_;
+  std::uint64_t next_expected_ = 1;
+  std::uint64_t next_expected_told_ = 1;
+  std::uint64_t credit_consumed_ = 0;  // by the other end, in total
+  std::uint64_t credit_returned_ = 0;
+  std::uint64_t credit_limit_told_;
+  std::optional<TimePoint> acknowledge_at_;
+  bool acknowledge_now_ = false;
+  bool ask_to_resend_ = false;                   // in the next frame
+  std::optional<TimePoint> asked_to_resend_at_;  // since then nothing missing came
 };
 
 }  // namespace liminal

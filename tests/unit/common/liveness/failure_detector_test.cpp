@@ -1,0 +1,395 @@
+// When an incarnation turns suspect, down and alive again, on which evidence, and that down is
+// final.
+#include "common/liveness/failure_detector.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <map>
+#include <optional>
+#include <ostream>
+#include <set>
+#include <vector>
+
+#include "common/base/random.hpp"
+
+namespace liminal {
+
+void PrintTo(const LivenessChange& change, std::ostream* out) {
+  *out << change.who.value() << " -> " << int(change.now);
+  if (!change.evidence) return;
+  *out << " source " << int(change.evidence->source) << " heard "
+       << to_ms(change.evidence->last_heard) << " ms, detected "
+       << to_ms(change.evidence->detection) << " ms, lag " << to_ms(change.evidence->observer_lag)
+       << " ms";
+}
+
+namespace {
+
+using namespace std::chrono_literals;
+using Changes = std::vector<LivenessChange>;
+
+constexpr Incarnation kA{1};
+constexpr Incarnation kB{2};
+constexpr TimePoint kStart{1000s};
+
+LivenessChange alive(Incarnation who) { return {who, Liveness::kAlive, std::nullopt}; }
+LivenessChange suspect(Incarnation who) { return {who, Liveness::kSuspect, std::nullopt}; }
+LivenessChange silent(Incarnation who, Duration silence, Duration lag = 0ns) {
+  return {who, Liveness::kDown, Evidence{EvidenceSource::kHeartbeatsMissed, silence, silence, lag}};
+}
+LivenessChange closed(Incarnation who, Duration last_heard, Duration detection,
+                      Duration lag = 0ns) {
+  return {who, Liveness::kDown,
+          Evidence{EvidenceSource::kConnectionClosed, last_heard, detection, lag}};
+}
+
+constexpr FailureDetector::Settings kSettings{
+    .beat_interval = 250ms, .suspect_after = 2s, .down_after = 5s, .reconnect_grace = 500ms};
+
+class FailureDetectorTest : public ::testing::Test {
+ protected:
+  FailureDetectorTest() { detector.watch(kA, kStart); }
+
+  FailureDetector detector{kSettings};
+};
+
+TEST_F(FailureDetectorTest, SilenceTurnsSuspectThenDownExactlyAtTheLimits) {
+  EXPECT_EQ(detector.next_deadline(), kStart + 2s);
+  EXPECT_EQ(detector.advance(kStart + 2s - 1ns), Changes{});
+  EXPECT_EQ(detector.liveness(kA), Liveness::kAlive);
+  EXPECT_EQ(detector.advance(kStart + 2s), Changes{suspect(kA)});
+  EXPECT_EQ(detector.liveness(kA), Liveness::kSuspect);
+  EXPECT_EQ(detector.next_deadline(), kStart + 5s);
+  EXPECT_EQ(detector.advance(kStart + 5s - 1ns), Changes{});
+  EXPECT_EQ(detector.advance(kStart + 5s), Changes{silent(kA, 5s)});
+  EXPECT_EQ(detector.liveness(kA), Liveness::kDown);
+  EXPECT_EQ(detector.next_deadline(), std::nullopt);
+  EXPECT_EQ(detector.advance(kStart + 50s), Changes{});
+}
+
+TEST_F(FailureDetectorTest, SilenceCountsFromTheSendingOfTheEchoedBeat) {
+  EXPECT_EQ(detector.heard_from(kA, kStart + 1s, kStart + 1900ms), std::nullopt);
+  EXPECT_EQ(detector.advance(kStart + 3s - 1ns), Changes{});
+  EXPECT_EQ(detector.advance(kStart + 3s), Changes{suspect(kA)});
+  EXPECT_EQ(detector.advance(kStart + 6s - 1ns), Changes{});
+  EXPECT_EQ(detector.advance(kStart + 6s), Changes{silent(kA, 5s)});
+}
+
+TEST_F(FailureDetectorTest, AnEchoThatIsOnlyRepeatedDoesNotKeepAlive) {
+  EXPECT_EQ(detector.heard_from(kA, kStart + 100ms, kStart + 110ms), std::nullopt);
+  EXPECT_EQ(detector.heard_from(kA, kStart + 100ms, kStart + 2s), std::nullopt);
+  EXPECT_EQ(detector.heard_from(kA, kStart + 50ms, kStart + 2s), std::nullopt);
+  EXPECT_EQ(detector.advance(kStart + 2100ms), Changes{suspect(kA)});
+  EXPECT_EQ(detector.heard_from(kA, kStart + 100ms, kStart + 3s), std::nullopt);
+  EXPECT_EQ(detector.heard_from(kA, kStart + 50ms, kStart + 3s), std::nullopt);
+  EXPECT_EQ(detector.liveness(kA), Liveness::kSuspect);
+  EXPECT_EQ(detector.advance(kStart + 5100ms), Changes{silent(kA, 5s)});
+}
+
+TEST_F(FailureDetectorTest, ASuspectThatIsHeardIsAliveAgain) {
+  EXPECT_EQ(detector.advance(kStart + 2s), Changes{suspect(kA)});
+  EXPECT_EQ(detector.heard_from(kA, kStart + 3s, kStart + 3100ms), alive(kA));
+  EXPECT_EQ(detector.heard_from(kA, kStart + 3050ms, kStart + 3100ms), std::nullopt);
+  EXPECT_EQ(detector.advance(kStart + 5049ms), Changes{});
+}
+
+TEST_F(FailureDetectorTest, AnEchoTooOldToClearTheSuspicionPutsOffTheVerdictOnly) {
+  EXPECT_EQ(detector.advance(kStart + 3s), Changes{suspect(kA)});
+  EXPECT_EQ(detector.heard_from(kA, kStart + 1s, kStart + 3s), std::nullopt);
+  EXPECT_EQ(detector.advance(kStart + 6s - 1ns), Changes{});
+  EXPECT_EQ(detector.advance(kStart + 6s), Changes{silent(kA, 5s)});
+}
+
+TEST_F(FailureDetectorTest, ABeatThatIsReadLateButBeforeTheVerdictCounts) {
+  EXPECT_EQ(detector.heard_from(kA, kStart + 7s, kStart + 8s), std::nullopt);
+  EXPECT_EQ(detector.advance(kStart + 8s), Changes{});
+}
+
+TEST_F(FailureDetectorTest, WhoeverIsMuchTooLongSilentIsDownWithoutASuspicionBefore) {
+  EXPECT_EQ(detector.advance(kStart + 9s), Changes{silent(kA, 9s)});
+}
+
+TEST_F(FailureDetectorTest, DownIsFinalWhateverComes) {
+  ASSERT_EQ(detector.advance(kStart + 5s), Changes{silent(kA, 5s)});
+  EXPECT_EQ(detector.heard_from(kA, kStart + 6s, kStart + 6s), std::nullopt);
+  EXPECT_EQ(detector.resumed(kA, kStart + 6s), std::nullopt);
+  detector.connection_closed(kA, kStart + 6s);
+  detector.observer_late(1s, kStart + 6s);
+  EXPECT_EQ(detector.advance(kStart + 60s), Changes{});
+  EXPECT_EQ(detector.liveness(kA), Liveness::kDown);
+  EXPECT_EQ(detector.next_deadline(), std::nullopt);
+}
+
+TEST_F(FailureDetectorTest, AClosingIsAVerdictExactlyAtTheEndOfTheGrace) {
+  EXPECT_EQ(detector.heard_from(kA, kStart + 900ms, kStart + 901ms), std::nullopt);
+  detector.connection_closed(kA, kStart + 1s);
+  EXPECT_EQ(detector.next_deadline(), kStart + 1500ms);
+  EXPECT_EQ(detector.advance(kStart + 1500ms - 1ns), Changes{});
+  EXPECT_EQ(detector.advance(kStart + 1500ms), Changes{closed(kA, 600ms, 500ms)});
+}
+
+TEST_F(FailureDetectorTest, ASecondClosingAndABeatReadLateDoNotProlongTheGrace) {
+  detector.connection_closed(kA, kStart + 1s);
+  detector.connection_closed(kA, kStart + 1400ms);
+  EXPECT_EQ(detector.heard_from(kA, kStart + 1s, kStart + 1400ms), std::nullopt);
+  EXPECT_EQ(detector.advance(kStart + 1500ms), Changes{closed(kA, 500ms, 500ms)});
+}
+
+TEST_F(FailureDetectorTest, AResumeWithinTheGraceCancelsIt) {
+  detector.connection_closed(kA, kStart + 1s);
+  EXPECT_EQ(detector.resumed(kA, kStart + 1500ms - 1ns), std::nullopt);
+  EXPECT_EQ(detector.advance(kStart + 3500ms - 2ns), Changes{});
+  EXPECT_EQ(detector.advance(kStart + 3500ms - 1ns), Changes{suspect(kA)});
+  EXPECT_EQ(detector.resumed(kA, kStart + 4s), alive(kA));
+  detector.connection_closed(kA, kStart + 5s);
+  EXPECT_EQ(detector.next_deadline(), kStart + 5500ms);
+}
+
+TEST_F(FailureDetectorTest, WithoutAGraceAClosingIsAVerdictAtOnce) {
+  FailureDetector strict{
+      {.beat_interval = 1s, .suspect_after = 2s, .down_after = 5s, .reconnect_grace = 0s}};
+  strict.watch(kA, kStart);
+  strict.connection_closed(kA, kStart + 1s);
+  EXPECT_EQ(strict.advance(kStart + 1s), Changes{closed(kA, 1s, 0s)});
+}
+
+// The cause whose limit ended first is the evidence, also when both are noticed at once.
+TEST(FailureDetectorEvidenceTest, TheEarlierDeadlineIsTheCause) {
+  struct Case {
+    const char* name;
+    Duration closing;
+    Duration judged;
+    LivenessChange expected;
+  };
+  // clang-format off
+  const std::vector<Case> cases = {
+      {"closing long before",     1s,             9s, closed(kA, 9s, 8s)},
+      {"grace ends just before",  4500ms - 1ns,   9s, closed(kA, 9s, 4500ms + 1ns)},
+      {"both end at once",        4500ms,         9s, closed(kA, 9s, 4500ms)},
+      {"silence ends just before", 4500ms + 1ns,  9s, silent(kA, 9s)},
+      {"closing while suspect",   3s,         3500ms, closed(kA, 3500ms, 500ms)},
+      {"closing at the end",      4900ms,         5s, silent(kA, 5s)},
+  };
+  // clang-format on
+  for (const Case& c : cases) {
+    SCOPED_TRACE(c.name);
+    FailureDetector detector{kSettings};
+    detector.watch(kA, kStart);
+    detector.connection_closed(kA, kStart + c.closing);
+    EXPECT_EQ(detector.advance(kStart + c.judged), Changes{c.expected});
+  }
+}
+
+TEST_F(FailureDetectorTest, ALateObserverStartsEveryDeadlineAnew) {
+  detector.watch(kB, kStart);
+  EXPECT_EQ(detector.advance(kStart + 2s), (Changes{suspect(kA), suspect(kB)}));
+  EXPECT_EQ(detector.heard_from(kB, kStart + 3s, kStart + 3s), alive(kB));
+  detector.observer_late(1500ms, kStart + 6s);
+  EXPECT_EQ(detector.liveness(kA), Liveness::kSuspect);
+  EXPECT_EQ(detector.advance(kStart + 8s - 1ns), Changes{});
+  EXPECT_EQ(detector.advance(kStart + 8s), Changes{suspect(kB)});
+  EXPECT_EQ(detector.advance(kStart + 11s - 1ns), Changes{});
+  EXPECT_EQ(detector.advance(kStart + 11s),
+            (Changes{silent(kA, 11s, 1500ms), silent(kB, 8s, 1500ms)}));
+}
+
+TEST_F(FailureDetectorTest, DeadlinesStartAnewAtMostThreeTimesWithoutABeatBetween) {
+  for (const Duration at : {1s, 2s, 3s}) detector.observer_late(300ms, kStart + at);
+  EXPECT_EQ(detector.heard_from(kA, kStart, kStart + 4s), std::nullopt);  // an old echo
+  detector.observer_late(300ms, kStart + 4s);
+  EXPECT_EQ(detector.advance(kStart + 5s), Changes{suspect(kA)});  // 2 s after the third
+  detector.observer_late(300ms, kStart + 6s);
+  EXPECT_EQ(detector.advance(kStart + 8s - 1ns), Changes{});
+  EXPECT_EQ(detector.advance(kStart + 8s), Changes{silent(kA, 8s, 300ms)});
+}
+
+TEST_F(FailureDetectorTest, ABeatAllowsThreeMoreStarts) {
+  for (const Duration at : {1s, 2s, 3s}) detector.observer_late(300ms, kStart + at);
+  EXPECT_EQ(detector.heard_from(kA, kStart + 3s, kStart + 3s), std::nullopt);
+  for (const Duration at : {4s, 5s, 6s, 7s}) detector.observer_late(300ms, kStart + at);
+  EXPECT_EQ(detector.advance(kStart + 8s - 1ns), Changes{});
+  EXPECT_EQ(detector.advance(kStart + 8s), Changes{suspect(kA)});
+  EXPECT_EQ(detector.advance(kStart + 11s), Changes{silent(kA, 8s, 300ms)});
+}
+
+TEST_F(FailureDetectorTest, ClosingsOfALateMomentGetDownAfterInsteadOfTheGrace) {
+  detector.watch(kB, kStart);
+  detector.connection_closed(kA, kStart + 1s);
+  detector.observer_late(400ms, kStart + 1200ms);
+  detector.connection_closed(kB, kStart + 1200ms);  // read in the same turn
+  for (const Duration at : {4s, 5s}) {
+    EXPECT_EQ(detector.heard_from(kA, kStart + at, kStart + at), std::nullopt);
+    EXPECT_EQ(detector.heard_from(kB, kStart + at, kStart + at), std::nullopt);
+  }
+  EXPECT_EQ(detector.advance(kStart + 6s - 1ns), Changes{});
+  EXPECT_EQ(detector.advance(kStart + 6s), Changes{closed(kA, 1s, 5s, 400ms)});
+  EXPECT_EQ(detector.advance(kStart + 6200ms - 1ns), Changes{});
+  EXPECT_EQ(detector.advance(kStart + 6200ms), Changes{closed(kB, 1200ms, 5s, 400ms)});
+}
+
+TEST_F(FailureDetectorTest, AClosingAfterTheLateMomentGetsTheGrace) {
+  detector.observer_late(400ms, kStart + 1s);
+  detector.connection_closed(kA, kStart + 1s + 1ns);
+  EXPECT_EQ(detector.next_deadline(), kStart + 1500ms + 1ns);
+}
+
+TEST_F(FailureDetectorTest, ALateObserverNeverShortensALongGrace) {
+  FailureDetector patient{
+      {.beat_interval = 250ms, .suspect_after = 2s, .down_after = 5s, .reconnect_grace = 20s}};
+  patient.watch(kA, kStart);
+  patient.connection_closed(kA, kStart);
+  patient.observer_late(400ms, kStart);
+  EXPECT_EQ(patient.heard_from(kA, kStart + 19s, kStart + 19s), std::nullopt);
+  EXPECT_EQ(patient.advance(kStart + 20s - 1ns), Changes{});
+  EXPECT_EQ(patient.advance(kStart + 20s), Changes{closed(kA, 1s, 20s)});
+}
+
+TEST_F(FailureDetectorTest, EvidenceTellsTheLargestLagOfTheLastDownAfter) {
+  struct Case {
+    Duration judged;
+    Duration lag;
+  };
+  // lags of 900 ms at 1 s, 300 ms at 2 s, 600 ms at 3 s
+  for (const Case& c :
+       {Case{6s, 900ms}, Case{6s + 1ns, 600ms}, Case{8s, 600ms}, Case{8s + 1ns, 0ms}}) {
+    SCOPED_TRACE(to_ms(c.judged));
+    FailureDetector fresh{kSettings};
+    fresh.watch(kA, kStart);
+    fresh.observer_late(900ms, kStart + 1s);
+    fresh.observer_late(300ms, kStart + 2s);
+    fresh.observer_late(600ms, kStart + 3s);
+    EXPECT_EQ(fresh.heard_from(kA, kStart + 5s, kStart + 5s), std::nullopt);
+    fresh.connection_closed(kA, kStart + 5s);
+    EXPECT_EQ(fresh.advance(kStart + c.judged),
+              Changes{closed(kA, c.judged - 5s, c.judged - 5s, c.lag)});
+  }
+}
+
+TEST_F(FailureDetectorTest, WhoeverIsForgottenIsNotJudged) {
+  detector.forget(kA);
+  EXPECT_EQ(detector.liveness(kA), std::nullopt);
+  EXPECT_EQ(detector.next_deadline(), std::nullopt);
+  EXPECT_EQ(detector.heard_from(kA, kStart, kStart), std::nullopt);
+  EXPECT_EQ(detector.resumed(kA, kStart), std::nullopt);
+  detector.connection_closed(kA, kStart);
+  EXPECT_EQ(detector.advance(kStart + 60s), Changes{});
+}
+
+TEST_F(FailureDetectorTest, ChangesComeInOrderOfIncarnation) {
+  detector.watch(Incarnation{7}, kStart - 1s);
+  detector.watch(Incarnation{3}, kStart + 1s);
+  EXPECT_EQ(detector.advance(kStart + 3s),
+            (Changes{suspect(kA), suspect(Incarnation{3}), suspect(Incarnation{7})}));
+}
+
+// Whatever the interleaving: down at most once and nothing afterwards, no two equal changes in a
+// row, nothing due before next_deadline(), nothing of it left due after advance().
+TEST(FailureDetectorPropertyTest, ChangesAreConsistentInAnyInterleaving) {
+  for (std::uint64_t seed = 1; seed <= 500; ++seed) {
+    SCOPED_TRACE(::testing::Message() << "seed " << seed);
+    Random random{seed};
+    FailureDetector detector{kSettings};
+    std::map<Incarnation, Liveness> known;
+    TimePoint now = kStart;
+    std::uint64_t next_incarnation = 1;
+
+    const auto apply = [&](const LivenessChange& change) {
+      ASSERT_TRUE(known.contains(change.who));
+      ASSERT_NE(known.at(change.who), Liveness::kDown);
+      ASSERT_NE(known.at(change.who), change.now);
+      ASSERT_EQ(change.evidence.has_value(), change.now == Liveness::kDown);
+      if (change.evidence) {
+        ASSERT_GE(change.evidence->last_heard, 0ns);
+        ASSERT_GE(change.evidence->detection, 0ns);
+      }
+      known.at(change.who) = change.now;
+    };
+
+    for (int step = 0; step < 150; ++step) {
+      now += Duration{random.below(2) == 0 ? 0 : std::int64_t(random.below(1'500'000'000))};
+      const Incarnation who{1 + random.below(next_incarnation)};
+      switch (random.below(8)) {
+        case 0:
+          if (known.size() < 4) {
+            const Incarnation fresh{next_incarnation++};
+            detector.watch(fresh, now);
+            known.emplace(fresh, Liveness::kAlive);
+          }
+          break;
+        case 1:
+        case 2:
+          if (auto change = detector.heard_from(
+                  who, now - Duration{std::int64_t(random.below(3'000'000'000))}, now))
+            apply(*change);
+          break;
+        case 3:
+          detector.connection_closed(who, now);
+          break;
+        case 4:
+          if (auto change = detector.resumed(who, now)) apply(*change);
+          break;
+        case 5:
+          if (random.below(4) == 0) detector.observer_late(300ms, now);
+          break;
+        case 6:
+          if (random.below(4) == 0) {
+            detector.forget(who);
+            known.erase(who);
+          }
+          break;
+        default: {
+          const auto due = detector.next_deadline();
+          const Changes changes = detector.advance(now);
+          if (!due || *due > now) {
+            ASSERT_EQ(changes, Changes{});
+          }
+          for (const LivenessChange& change : changes) apply(change);
+          const auto next = detector.next_deadline();
+          ASSERT_GT(next.value_or(TimePoint::max()), now);
+        }
+      }
+      if (::testing::Test::HasFatalFailure()) return;
+      for (const auto& [incarnation, liveness] : known)
+        ASSERT_EQ(detector.liveness(incarnation), liveness);
+    }
+  }
+}
+
+// As long as echoes come within suspect_after and closings are resumed within the grace, nobody is
+// ever suspected; and a node that falls silent is down within its bound, restarts included.
+TEST(FailureDetectorPropertyTest, NoFalseDeathAndNoMissedOne) {
+  for (std::uint64_t seed = 1; seed <= 500; ++seed) {
+    SCOPED_TRACE(::testing::Message() << "seed " << seed);
+    Random random{seed};
+    FailureDetector detector{kSettings};
+    detector.watch(kA, kStart);
+    detector.watch(kB, kStart);
+    TimePoint now = kStart;
+    const TimePoint silence_of_b = kStart + Duration{std::int64_t(random.below(10'000'000'000))};
+    std::optional<TimePoint> down_b;
+
+    while (now < kStart + 40s) {
+      const TimePoint sent = now;
+      now += Duration{std::int64_t(random.below(1'900'000'000))};
+      ASSERT_EQ(detector.heard_from(kA, sent, now), std::nullopt);
+      if (now < silence_of_b) (void)detector.heard_from(kB, sent, now);
+      if (random.below(4) == 0) detector.connection_closed(kA, now);
+      if (random.below(5) == 0) detector.observer_late(300ms, now);
+      for (const LivenessChange& change : detector.advance(now)) {
+        ASSERT_NE(change.who, kA);
+        if (change.now != Liveness::kDown) continue;
+        down_b = now;
+        ASSERT_GE(change.evidence->last_heard, kSettings.down_after);
+      }
+      now += Duration{std::int64_t(random.below(90'000'000))};
+      ASSERT_EQ(detector.resumed(kA, now), std::nullopt);
+    }
+    ASSERT_TRUE(down_b);
+    ASSERT_LE(*down_b - silence_of_b, 4 * kSettings.down_after + 2s);  // four bounds and a turn
+  }
+}
+
+}  // namespace
+}  // namespace liminal
