@@ -8,7 +8,8 @@
 
 namespace liminal::net {
 
-/// Owns the bytes. Thread-safety: as a std::string. Errors: the constructors abort when memory is out.
+/// Owns the bytes. Thread-safety: as a std::string. Errors: the constructors abort when memory is
+/// out.
 class MessagePart {
  public:
   MessagePart();
@@ -21,7 +22,7 @@ class MessagePart {
   [[nodiscard]] std::string_view view() const noexcept;
 
  private:
-  friend struct PartAccess;                           // the sockets, which hand it to libzmq
+  friend struct PartAccess;               // the sockets, which hand it to libzmq
   alignas(void*) std::byte storage_[64];  // a zmq_msg_t
 };
 

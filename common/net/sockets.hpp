@@ -1,4 +1,5 @@
-// The two sockets of the system, the ROUTER of a broker and the DEALERs of a node, and their waiting.
+// The two sockets of the system, the ROUTER of a broker and the DEALERs of a node, and their
+// waiting.
 #pragma once
 
 #include <chrono>
@@ -53,9 +54,11 @@ struct SocketLimits {
   Duration handshake_max = std::chrono::seconds{2};
   Duration zmtp_heartbeat_interval = std::chrono::seconds{5};
   Duration zmtp_heartbeat_timeout = std::chrono::seconds{20};  // only reaps dead sockets
+  Duration linger = Duration::zero();  // how long what was sent outlives a DealerSocket
 };
 
-/// The broker's door: a ROUTER on one or more endpoints, with its monitor.
+/// The broker's door: a ROUTER on one or more endpoints, with its monitor. Endpoints are
+/// tcp://HOST:PORT, with IPv6 addresses in brackets, or ipc://PATH.
 ///
 /// Each connection has an id of ours, never used twice. closed() tells of each closing once, and
 /// only after everything that the connection had delivered was received.
@@ -81,15 +84,16 @@ class RouterSocket {
     std::string peer;  // address of the peer, for logs
     Parts parts;       // 1 or 2; messages of more parts are dropped and counted
   };
-  /// The next message, or nullopt if none waits. Errors: kTransport.
+  /// The next message, or nullopt if none waits (or many that are dropped). Messages of a peer that
+  /// chose its own routing id are dropped. Errors: kTransport.
   [[nodiscard]] Result<std::optional<Incoming>> try_receive();
 
   /// Connections that closed, and from which nothing more will come; each once. Call after
-  /// try_receive() said that none waits.
+  /// try_receive() said that none waits; while the socket never runs empty, closings wait too.
   [[nodiscard]] std::vector<ConnectionId> closed();
 
-  /// Queues the message or refuses it at once, whole. Errors: kWouldBlock (parts stay as they were),
-  /// kPeerUnreachable, kTransport.
+  /// Queues the message or refuses it at once, whole. Errors: kWouldBlock (parts stay as they
+  /// were), kPeerUnreachable, kTransport.
   [[nodiscard]] Result<void> send(ConnectionId connection, Parts& parts);
 
   /// Returns when a message or a closing may wait, the waker was notified or `timeout` passed

@@ -1,0 +1,91 @@
+#include "common/net/connection_table.hpp"
+
+#include <algorithm>
+#include <utility>
+
+namespace liminal::net {
+namespace {
+
+// Of two connections that had the same descriptor, the one that closed first shook hands first.
+bool earlier(RoutingNumber a, RoutingNumber b) { return static_cast<std::int32_t>(a - b) < 0; }
+
+}  // namespace
+
+void ConnectionTable::accepted(int fd) {
+  Descriptor& descriptor = descriptors_[fd];
+  // The kernel gives a number again only when its connection is over.
+  if (descriptor.connection) close(*descriptor.connection);
+  descriptor = Descriptor{.open = true, .connection = std::nullopt};
+}
+
+void ConnectionTable::disconnected(int fd) {
+  Descriptor& descriptor = descriptors_[fd];
+  if (descriptor.connection) close(*descriptor.connection);
+  descriptor = Descriptor{};
+}
+
+std::optional<ConnectionId> ConnectionTable::find(RoutingNumber routing) const {
+  const auto found = by_routing_.find(routing);
+  if (found == by_routing_.end()) return std::nullopt;
+  return found->second;
+}
+
+ConnectionId ConnectionTable::add(RoutingNumber routing, int fd) {
+  const ConnectionId id{next_++};
+  connections_.emplace(id, Connection{.routing = routing, .fd = fd});
+  by_routing_.emplace(routing, id);
+  if (fd < 0) return id;  // its closing shows when a send fails
+
+  Descriptor& descriptor = descriptors_[fd];
+  if (!descriptor.open) {
+    close(id);  // over before its first message was read
+    return id;
+  }
+  if (descriptor.connection) {
+    const RoutingNumber present = connections_.at(*descriptor.connection).routing;
+    if (earlier(routing, present)) {
+      close(id);  // a former one, whose messages come to be read only now
+      return id;
+    }
+    close(*descriptor.connection);
+  }
+  descriptor.connection = id;
+  return id;
+}
+
+std::optional<RoutingNumber> ConnectionTable::routing(ConnectionId connection) const {
+  const auto found = connections_.find(connection);
+  if (found == connections_.end() || found->second.closing) return std::nullopt;
+  return found->second.routing;
+}
+
+void ConnectionTable::unreachable(ConnectionId connection) { close(connection); }
+
+void ConnectionTable::close(ConnectionId connection) {
+  const auto found = connections_.find(connection);
+  if (found == connections_.end() || found->second.closing) return;
+  found->second.closing = true;
+  closing_.push_back(connection);
+  // From here on the descriptor is free for whoever speaks with it next.
+  const auto descriptor = descriptors_.find(found->second.fd);
+  if (descriptor != descriptors_.end() && descriptor->second.connection == connection) {
+    descriptor->second.connection.reset();
+  }
+}
+
+void ConnectionTable::ran_dry() {
+  for (const ConnectionId id : std::exchange(closing_, {})) {
+    const auto found = connections_.find(id);
+    by_routing_.erase(found->second.routing);
+    connections_.erase(found);
+    closed_.push_back(id);
+  }
+}
+
+std::vector<ConnectionId> ConnectionTable::take_closed() {
+  std::vector<ConnectionId> out = std::exchange(closed_, {});
+  std::sort(out.begin(), out.end());
+  return out;
+}
+
+}  // namespace liminal::net

@@ -1,0 +1,76 @@
+// Which connection of a ROUTER is which: routing ids, file descriptors and ids of ours.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <vector>
+
+#include "common/base/ids.hpp"
+
+namespace liminal::net {
+
+/// Of the routing id that libzmq generated: grows by one with each connection that shakes hands,
+/// and wraps around.
+using RoutingNumber = std::uint32_t;
+
+/// Matches messages, which carry a routing id and a file descriptor, with the monitor's events,
+/// which carry the descriptor alone, although descriptors are reused.
+///
+/// A connection exists from its first message on. Its closing is told once, when everything that
+/// was queued before the event has been read; the owner says so by calling ran_dry().
+///
+/// Where the events leave open whether a descriptor's former or present connection speaks, it
+/// counts as the present one: its closing then shows when another connection speaks with that
+/// descriptor, when the descriptor closes, or when a send fails, whichever comes first.
+///
+/// Thread-safety: none.
+class ConnectionTable {
+ public:
+  void accepted(int fd);
+  void disconnected(int fd);
+
+  /// The connection with this routing id, if it is known.
+  [[nodiscard]] std::optional<ConnectionId> find(RoutingNumber routing) const;
+  /// A new connection. REQUIRES: find(routing) is nullopt, and every event that was there when its
+  /// message came has been told to accepted() or disconnected(). `fd` is -1 if unknown.
+  ConnectionId add(RoutingNumber routing, int fd);
+
+  /// nullopt if the connection closed or never was.
+  [[nodiscard]] std::optional<RoutingNumber> routing(ConnectionId connection) const;
+
+  /// libzmq no longer knows its routing id, whatever the events say.
+  void unreachable(ConnectionId connection);
+
+  /// Everything that arrived before the latest event has been read.
+  void ran_dry();
+
+  /// Whether ran_dry() has something to do.
+  [[nodiscard]] bool has_unread_closings() const { return !closing_.empty(); }
+  /// Whether take_closed() has something to give.
+  [[nodiscard]] bool has_closed() const { return !closed_.empty(); }
+  /// Those that closed and were read to their end; each once, in order.
+  [[nodiscard]] std::vector<ConnectionId> take_closed();
+
+ private:
+  struct Connection {
+    RoutingNumber routing;
+    int fd;
+    bool closing = false;
+  };
+  struct Descriptor {
+    bool open = false;
+    std::optional<ConnectionId> connection;  // the latest that spoke with it
+  };
+
+  void close(ConnectionId connection);
+
+  std::map<ConnectionId, Connection> connections_;
+  std::map<RoutingNumber, ConnectionId> by_routing_;
+  std::map<int, Descriptor> descriptors_;  // at most as many as a process may have
+  std::vector<ConnectionId> closing_;      // may still have messages queued
+  std::vector<ConnectionId> closed_;
+  std::uint64_t next_ = 1;
+};
+
+}  // namespace liminal::net
