@@ -50,8 +50,8 @@ struct Spawned {
 
 }  // namespace message
 
-using Message = std::variant<message::Received, message::Exited, message::Down,
-                             message::TimerFired, message::Spawned, LocalMessagePtr>;
+using Message = std::variant<message::Received, message::Exited, message::Down, message::TimerFired,
+                             message::Spawned, LocalMessagePtr>;
 
 class Process;
 
@@ -105,20 +105,21 @@ class Context {
   /// After it returns the timer does not fire. Unknown and fired timers are fine.
   virtual void cancel_timer(TimerId timer) = 0;
 
-  /// Runs `work` on the pool for blocking work; what it returns arrives as a LocalMessage. If it
-  /// throws, this process exits with error(what), as if its handler had thrown. A process that
-  /// ends meanwhile does not stop the work; its result is dropped.
+  /// Runs `work` on the pool for blocking work; what it returns arrives as a LocalMessage, where it
+  /// is not null. If it throws, this process exits with error(what), as if its handler had thrown.
+  /// A process that ends meanwhile does not stop the work; its result is dropped.
   virtual void run_blocking(std::function<LocalMessagePtr()> work) = 0;
 };
 
 /// A handler. An exception that leaves it is the process's exit with error(what).
 ///
 /// Thread affinity: called by one thread at a time, with a happens-before from call to call.
-/// Ownership: the scheduler owns it from spawn to its exit, and destroys it right after.
+/// Ownership: the scheduler owns it from spawn to its exit, and destroys it then, before anybody
+/// learns of the exit.
 class Process {
  public:
   virtual ~Process() = default;
-  /// The first turn, before any message.
+  /// The first turn, before any message and any signal: what traps exits from here on misses none.
   virtual void on_start(Context&) {}
   virtual void handle(Context& context, Message message) = 0;
 };

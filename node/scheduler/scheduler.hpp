@@ -15,8 +15,8 @@ namespace liminal {
 /// (node/scheduler/workers.hpp) run it on threads; run_until_idle() runs it step by step in the
 /// calling thread, on whatever time it is told, in an order that depends on nothing else.
 ///
-/// Signals obey DESIGN.md's contracts 1 to 6, on one node and between nodes alike: what is meant for
-/// another node leaves through `forward`, what comes from one enters through deliver().
+/// Signals obey DESIGN.md's contracts 1 to 6, on one node and between nodes alike: what is meant
+/// for another node leaves through `forward`, what comes from one enters through deliver().
 ///
 /// Thread-safety: all functions may be called from any thread, except where a driver says more.
 /// Lifetime: drivers are stopped before it is destroyed; what it still holds is then destroyed
@@ -25,15 +25,17 @@ class Scheduler {
  public:
   struct Settings {
     NodeName node;
-    std::uint64_t seed;              // of message ids and of every process's generator
+    std::uint64_t seed;                  // of message ids and of every process's generator
     std::size_t turn_messages_max = 64;  // then the process goes to the end of the run queue
   };
 
   /// Takes each signal whose destination is not local, in the order in which each process sent
-  /// them; called on the thread that runs the sending process, and returns at once.
+  /// them; called on the thread that runs the sending process, or, for what is said on behalf of
+  /// one that does not run yet or any more, on any thread. Returns at once; may call deliver().
   using Forward = std::function<void(Signal)>;
 
-  /// Makes the process for an instance of a service. Errors: kNoService, or a typed reason.
+  /// Makes the process for an instance of a service. Errors: kNoService, or a typed reason; one
+  /// that throws is kInternal. Called by any thread, several at a time, and returns at once.
   using ServiceFactory =
       std::function<Result<std::unique_ptr<Process>>(const signal::SpawnRequest&)>;
 
@@ -80,6 +82,7 @@ class Scheduler {
 
  private:
   friend class Workers;
+  friend class Turn;
   class Impl;
   std::unique_ptr<Impl> impl_;
 };

@@ -1,0 +1,234 @@
+#include "node/scheduler/scheduler.hpp"
+
+#include <exception>
+#include <map>
+#include <utility>
+
+#include "common/base/check.hpp"
+#include "common/wire/limits.hpp"
+#include "node/scheduler/scheduler_impl.hpp"
+#include "node/scheduler/turn.hpp"
+
+namespace liminal {
+
+namespace {
+
+// Of one process: neither its neighbours' nor any other seed's generator, shifted or not.
+Random generator_of(std::uint64_t seed, std::uint64_t serial) {
+  return Random{Random{seed}.next() ^ Random{~serial}.next()};
+}
+
+}  // namespace
+
+std::string bounded_text(std::string text) {
+  if (text.size() <= wire::kTextBytesMax) return text;
+  std::size_t end = wire::kTextBytesMax;
+  const auto continues = [&](std::size_t at) {
+    return (static_cast<unsigned char>(text[at]) & 0xC0U) == 0x80U;  // inside a UTF-8 character
+  };
+  while (end > 0 && continues(end)) --end;
+  text.resize(end);
+  return text;
+}
+
+// --- Impl ----------------------------------------------------------------------------------------
+
+Scheduler::Impl::Impl(Settings own_settings, Forward forward)
+    : settings(std::move(own_settings)), forward_(std::move(forward)) {
+  check(settings.turn_messages_max > 0, "a turn handles at least one message");
+  Random ids{settings.seed};
+  messages_high_ = ids.next_id();
+  conversations_high_ = ids.next_id();
+}
+
+void Scheduler::Impl::shut_down() {
+  blocking.drop();
+  while (run_queue.try_take()) continue;
+  for (auto& [serial, process] : table.release()) {
+    const std::vector<Arrival> never_received = process->in_queue.close();
+    process.reset();
+  }
+}
+
+ProcessPtr Scheduler::Impl::make(std::unique_ptr<Process> handler) {
+  check(handler != nullptr, "a process has a handler");
+  const std::uint64_t serial = serials_made_.fetch_add(1, std::memory_order_relaxed) + 1;
+  return std::make_shared<ProcessControl>(Pid{settings.node, local_incarnation(), Serial{serial}},
+                                          std::move(handler), generator_of(settings.seed, serial));
+}
+
+void Scheduler::Impl::route(Signal signal) {
+  const Pid& to = to_of(signal);
+  if (!to.is_local()) {
+    forward_(std::move(signal));
+    return;
+  }
+  if (const auto* request = std::get_if<signal::SpawnRequest>(&signal)) {
+    spawn_on_request(*request);
+    return;
+  }
+  const Serial serial = to.serial;
+  Arrival arrival{std::move(signal)};
+  if (!put(serial, std::move(arrival))) answer_for_the_gone(std::move(arrival));
+}
+
+bool Scheduler::Impl::put(Serial serial, Arrival&& arrival) {
+  ProcessPtr process = table.find(serial);
+  if (!process) return false;
+  switch (process->in_queue.put(std::move(arrival))) {
+    case InQueue::Put::kClosed:
+      return false;
+    case InQueue::Put::kTaken:
+      return true;
+    case InQueue::Put::kTakenWake:
+      make_runnable(std::move(process));
+      return true;
+  }
+  return true;
+}
+
+void Scheduler::Impl::answer_for_the_gone(Arrival arrival) {
+  if (std::holds_alternative<LocalMessagePtr>(arrival)) {
+    dropped_messages.fetch_add(1, std::memory_order_relaxed);
+    return;
+  }
+  auto* signal = std::get_if<Signal>(&arrival);
+  if (!signal) return;  // its own timers and work: nobody else waits for them
+
+  if (const auto* link = std::get_if<signal::Link>(signal)) {
+    route(signal::Exit{link->to, link->from, ExitReason::noproc(), link->link});
+  } else if (const auto* monitor = std::get_if<signal::Monitor>(signal)) {
+    route(signal::Down{monitor->to, monitor->from, monitor->monitor, ExitReason::noproc()});
+  } else if (const auto* reply = std::get_if<signal::SpawnReply>(signal)) {
+    // Its requester is gone: the instance, which is linked to it, ends too.
+    if (reply->link) {
+      route(signal::Exit{reply->to, reply->from, ExitReason::noproc(), reply->link});
+    }
+  } else if (std::holds_alternative<signal::Send>(*signal)) {
+    dropped_messages.fetch_add(1, std::memory_order_relaxed);
+  }
+  // To the others a process that is gone has nothing to say.
+}
+
+bool Scheduler::Impl::send_local(const Pid& to, LocalMessagePtr message) {
+  check(to.is_local(), "a local message stays on its node");
+  if (put(to.serial, Arrival{std::move(message)})) return true;
+  dropped_messages.fetch_add(1, std::memory_order_relaxed);
+  return false;
+}
+
+Result<std::unique_ptr<Process>> Scheduler::Impl::make_service(
+    const signal::SpawnRequest& request) {
+  if (!factory) {
+    return fail(Errc::kNoService, "this node offers no service " + request.service.value());
+  }
+  try {
+    auto made = factory(request);
+    if (made && !*made) return fail(Errc::kInternal, "the service's factory made nothing");
+    return made;
+  } catch (const std::exception& thrown) {
+    return fail(Errc::kInternal, thrown.what());
+  } catch (...) {
+    return fail(Errc::kInternal, "unknown exception");
+  }
+}
+
+void Scheduler::Impl::spawn_on_request(const signal::SpawnRequest& request) {
+  Result<std::unique_ptr<Process>> handler = make_service(request);
+  if (!handler) {
+    Error error{handler.error().code, bounded_text(std::move(handler.error().detail))};
+    route(signal::SpawnReply{request.to, request.from, request.spawn, std::nullopt,
+                             std::move(error)});
+    return;
+  }
+
+  // Linked before anybody can reach it; reachable before the requester knows its pid; answered for
+  // before it runs, so that nothing of its own overtakes the answer.
+  ProcessPtr instance = make(std::move(*handler));
+  const auto link = instance->links.link(request.from);
+  check(link.has_value(), "a new instance is linked to nobody");
+  enlist(instance);
+  route(signal::SpawnReply{instance->pid, request.from, request.spawn, link});
+  make_runnable(std::move(instance));
+}
+
+void Scheduler::Impl::run_turn(ProcessPtr process, TimePoint now) {
+  Turn turn(*this, *process, now);
+  if (turn.run(settings.turn_messages_max) == Turn::After::kRunnable) {
+    make_runnable(std::move(process));
+  }
+}
+
+void Scheduler::Impl::fire_timers(TimePoint now) {
+  timers.fire_due(now, [this](Serial owner, TimerId timer) {
+    static_cast<void>(put(owner, arrival::TimerDue{timer}));  // a gone owner wants no timer
+  });
+}
+
+void Scheduler::Impl::run_job(BlockingWork::Job job) {
+  Arrival outcome = arrival::WorkFailed{"unknown exception"};
+  try {
+    outcome = arrival::WorkDone{job.work()};
+  } catch (const std::exception& thrown) {
+    outcome = arrival::WorkFailed{thrown.what()};
+  } catch (...) {
+  }
+  job.work = nullptr;  // what it holds is released before its owner hears of the outcome
+  static_cast<void>(put(job.owner, std::move(outcome)));  // a gone owner wants no result
+}
+
+// --- Scheduler -----------------------------------------------------------------------------------
+
+Scheduler::Scheduler(Settings settings, Forward forward)
+    : impl_(std::make_unique<Impl>(std::move(settings), std::move(forward))) {}
+
+Scheduler::~Scheduler() { impl_->shut_down(); }
+
+void Scheduler::set_service_factory(ServiceFactory factory) { impl_->factory = std::move(factory); }
+
+Pid Scheduler::spawn(std::unique_ptr<Process> process) {
+  ProcessPtr made = impl_->make(std::move(process));
+  Pid pid = made->pid;
+  impl_->enlist(made);
+  impl_->make_runnable(std::move(made));
+  return pid;
+}
+
+void Scheduler::deliver(Signal signal) {
+  check(to_of(signal).is_local() && !from_of(signal).is_local(),
+        "what is delivered comes from another node to this one");
+  impl_->route(std::move(signal));
+}
+
+bool Scheduler::send_local(const Pid& to, LocalMessagePtr message) {
+  return impl_->send_local(to, std::move(message));
+}
+
+void Scheduler::exit(const Pid& to, ExitReason reason) {
+  impl_->route(signal::Exit{impl_->node(), to, bounded(std::move(reason)), std::nullopt});
+}
+
+MessageId Scheduler::new_message_id() { return impl_->new_message_id(); }
+ConversationId Scheduler::new_conversation_id() { return impl_->new_conversation_id(); }
+
+Scheduler::Counts Scheduler::counts() const {
+  return {impl_->table.size(), impl_->timers.size(),
+          impl_->dropped_messages.load(std::memory_order_relaxed)};
+}
+
+void Scheduler::run_until_idle(TimePoint now) {
+  for (;;) {
+    impl_->fire_timers(now);
+    if (auto job = impl_->blocking.try_take()) {
+      impl_->run_job(std::move(*job));
+    } else if (ProcessPtr process = impl_->run_queue.try_take()) {
+      impl_->run_turn(std::move(process), now);
+    } else if (const auto next = impl_->timers.next(); !next || *next > now) {
+      return;
+    }
+  }
+}
+
+std::optional<TimePoint> Scheduler::next_deadline() const { return impl_->timers.next(); }
+
+}  // namespace liminal
