@@ -1,0 +1,32 @@
+// A participant whose requests a C++ behaviour carries out.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+
+#include "node/participant/participant_process.hpp"
+
+namespace liminal {
+
+using BehaviourFactory = std::function<std::unique_ptr<ParticipantBehaviour>()>;
+
+/// Makes its behaviour in its first turn, so that a factory that throws is a crash of this
+/// participant like any other.
+class BehaviourParticipant final : public ParticipantProcess {
+ public:
+  BehaviourParticipant(ParticipantSlot slot, std::size_t requests_max, BehaviourFactory factory);
+
+  void on_start(Context& context) override;
+
+ private:
+  void begin(Context& context, const Request& request) override;
+  bool on_local(Context& context, LocalMessage& message) override;
+
+  BehaviourFactory factory_;
+  // Shared with the work that runs on the pool, which a participant's end does not stop.
+  std::shared_ptr<ParticipantBehaviour> behaviour_;
+  bool blocking_ = false;
+};
+
+}  // namespace liminal

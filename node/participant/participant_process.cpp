@@ -1,0 +1,78 @@
+#include "node/participant/participant_process.hpp"
+
+#include <utility>
+
+namespace liminal {
+
+ParticipantProcess::ParticipantProcess(ParticipantSlot slot, std::size_t requests_max)
+    : slot_(std::move(slot)), requests_max_(requests_max) {}
+
+void ParticipantProcess::handle(Context& context, Message message) {
+  if (crashed_) return;
+  if (auto* received = std::get_if<message::Received>(&message)) {
+    if (received->envelope.kind != EnvelopeKind::kRequest) return ignore();
+    take(context, received->from, std::move(received->envelope));
+  } else if (auto* local = std::get_if<LocalMessagePtr>(&message)) {
+    if (!*local || !on_local(context, **local)) return ignore();
+  } else {
+    return ignore();
+  }
+  begin_next(context);
+}
+
+void ParticipantProcess::take(Context& context, const Pid& from, Envelope envelope) {
+  if (current_ && waiting_.size() >= requests_max_) {
+    crash(context, "more than " + std::to_string(requests_max_) + " requests waiting");
+    return;
+  }
+  waiting_.push_back({from, envelope.wants_reply,
+                      Request{.id = envelope.id,
+                              .conversation = envelope.conversation,
+                              .attempt = envelope.attempt,
+                              .schema = std::move(envelope.schema),
+                              .trace = std::move(envelope.trace),
+                              .deadline = envelope.deadline,
+                              .headers = std::move(envelope.headers),
+                              .payload = std::move(envelope.payload)}});
+}
+
+void ParticipantProcess::begin_next(Context& context) {
+  while (!crashed_ && !current_ && !waiting_.empty()) {
+    current_ = std::move(waiting_.front());
+    waiting_.pop_front();
+    const auto& deadline = current_->request.deadline;
+    if (deadline && *deadline <= context.now()) {
+      answer(context, *current_, EnvelopeKind::kExpired, {});
+      current_.reset();
+      continue;
+    }
+    begin(context, current_->request);
+  }
+}
+
+void ParticipantProcess::finish(Context& context, std::optional<Payload> reply) {
+  const Waiting asked = *std::exchange(current_, std::nullopt);
+  if (asked.wants_reply && reply) {
+    answer(context, asked, EnvelopeKind::kReply, *std::move(reply));
+  } else {
+    answer(context, asked, EnvelopeKind::kDone, {});  // a reply that nobody wanted ends here
+  }
+}
+
+void ParticipantProcess::crash(Context& context, std::string text) {
+  crashed_ = true;
+  context.exit(ExitReason::error(std::move(text)));
+}
+
+void ParticipantProcess::answer(Context& context, const Waiting& asked, EnvelopeKind kind,
+                                Payload payload) {
+  context.send(asked.from, Envelope{.kind = kind,
+                                    .id = context.new_message_id(),
+                                    .conversation = asked.request.conversation,
+                                    .parent = asked.request.id,
+                                    .attempt = asked.request.attempt,
+                                    .trace = asked.request.trace,
+                                    .payload = std::move(payload)});
+}
+
+}  // namespace liminal

@@ -1,0 +1,102 @@
+// The services that a node offers, and the making of their instances.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "common/base/result.hpp"
+#include "node/participant/behaviour_participant.hpp"
+#include "node/participant/exec_participant.hpp"
+#include "node/participant/participant_ledger.hpp"
+#include "node/scheduler/process.hpp"
+
+namespace liminal {
+
+/// What an operator can have answer a service; a new kind is a new alternative.
+namespace service_kind {
+
+struct Echo {
+  friend bool operator==(const Echo&, const Echo&) = default;
+};
+struct Exec {
+  std::string command;
+  friend bool operator==(const Exec&, const Exec&) = default;
+};
+
+}  // namespace service_kind
+
+using ServiceKind = std::variant<service_kind::Echo, service_kind::Exec>;
+
+struct ServiceDefinition {
+  ServiceName name;
+  ServiceKind kind;
+  friend bool operator==(const ServiceDefinition&, const ServiceDefinition&) = default;
+};
+
+/// Reads KIND: "echo" or "exec:COMMAND". Errors: kUsage, saying what would be right.
+[[nodiscard]] Result<ServiceDefinition> parse_service_kind(const ServiceName& name,
+                                                           std::string_view kind);
+
+/// Reads NAME=KIND, e.g. "upper=exec:tr a-z A-Z". Errors: kUsage.
+[[nodiscard]] Result<ServiceDefinition> parse_service(std::string_view text);
+
+/// Makes processes; immutable once set up.
+///
+/// Thread-safety: make(), participants(), set_payload_bytes_max() and the other const functions
+/// from any thread, once every add() is done. Lifetime: outlived by what ExecSupport names.
+/// Processes that it made may outlive it.
+class ServiceRegistry {
+ public:
+  struct Settings {
+    NodeName node;
+    std::size_t participants_max = 10000;  // beyond it make() is kRejected
+    std::size_t requests_max = 4096;       // waiting at one participant; beyond it, it exits
+  };
+
+  /// What exec services need. `post` is the scheduler's send_local().
+  struct ExecSupport {
+    CommandRunner& runner;
+    PostLocal post;
+  };
+
+  explicit ServiceRegistry(Settings settings, std::optional<ExecSupport> exec = std::nullopt);
+
+  /// A service with a behaviour in C++; `factory` may be called from any thread.
+  /// Errors: kUsage if there is such a service, or its name is not valid.
+  [[nodiscard]] Result<void> add(ServiceName name, BehaviourFactory factory);
+  /// Errors: as above; kUnsupported for an exec without ExecSupport.
+  [[nodiscard]] Result<void> add(const ServiceDefinition& definition);
+
+  /// In order.
+  [[nodiscard]] std::vector<ServiceName> names() const;
+
+  /// As Scheduler::ServiceFactory. Errors: kNoService; kRejected at participants_max.
+  [[nodiscard]] Result<std::unique_ptr<Process>> make(const signal::SpawnRequest& request) const;
+
+  /// Participants that live.
+  [[nodiscard]] std::size_t participants() const { return ledger_->live.load(); }
+  /// Messages to participants that were no requests.
+  [[nodiscard]] std::uint64_t ignored_messages() const { return ledger_->ignored_messages.load(); }
+
+  /// The longest reply of an exec; told at join. 16 MiB before.
+  void set_payload_bytes_max(std::size_t bytes) { ledger_->payload_bytes_max.store(bytes); }
+
+ private:
+  using Maker = std::function<std::unique_ptr<Process>(ParticipantSlot)>;
+
+  [[nodiscard]] Result<void> add_maker(ServiceName name, Maker maker);
+
+  Settings settings_;
+  std::optional<ExecSupport> exec_;
+  std::map<ServiceName, Maker> makers_;
+  std::shared_ptr<ParticipantLedger> ledger_ = std::make_shared<ParticipantLedger>();
+};
+
+}  // namespace liminal

@@ -1,0 +1,255 @@
+// A participant answers each request once, in order, to whoever sent it.
+#include "node/participant/participant_process.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <stdexcept>
+#include <string>
+
+#include "fake_context.hpp"
+#include "node/participant/behaviour_participant.hpp"
+
+namespace liminal {
+namespace {
+
+using namespace std::chrono_literals;
+using ::testing::ElementsAre;
+
+const Pid kAsker{NodeName{"there"}, Incarnation{5}, Serial{3}};
+const Pid kOther{NodeName{"elsewhere"}, Incarnation{6}, Serial{4}};
+constexpr ConversationId kConversation{1, 2};
+
+class Upper : public ParticipantBehaviour {
+ public:
+  std::optional<Payload> process(const Request& request) override {
+    if (request.payload.view() == "nothing") return std::nullopt;
+    if (request.payload.view() == "throw") throw std::runtime_error("as told");
+    return Payload{"<" + std::string{request.payload.view()} + ">"};
+  }
+};
+
+class SlowUpper final : public Upper {
+ public:
+  bool blocking() const override { return true; }
+};
+
+Envelope request(std::uint64_t number, std::string payload, bool wants_reply = true) {
+  return Envelope{.kind = EnvelopeKind::kRequest,
+                  .id = {8, number},
+                  .conversation = kConversation,
+                  .attempt = 3,
+                  .wants_reply = wants_reply,
+                  .trace = "00-trace",
+                  .payload = Payload{std::move(payload)}};
+}
+
+class ParticipantProcessTest : public ::testing::Test {
+ protected:
+  template <class Behaviour>
+  std::unique_ptr<Process> make(std::size_t requests_max = 10) {
+    auto slot = ParticipantSlot::take(ledger, 100);
+    auto process = std::make_unique<BehaviourParticipant>(
+        *std::move(slot), requests_max, [] { return std::make_unique<Behaviour>(); });
+    process->on_start(context);
+    return process;
+  }
+
+  void give(Process& process, Envelope envelope, Pid from = kAsker) {
+    process.handle(context, message::Received{from, std::move(envelope)});
+  }
+
+  /// What the pool would do.
+  void run_one_blocking(Process& process) {
+    auto work = std::move(context.blocking.front());
+    context.blocking.pop_front();
+    process.handle(context, work());
+  }
+
+  std::vector<std::string> answers() const {
+    std::vector<std::string> texts;
+    for (const auto& sent : context.sent) {
+      std::string text = std::to_string(sent.envelope.parent->low);
+      switch (sent.envelope.kind) {
+        case EnvelopeKind::kRequest:
+          text += " request";
+          break;
+        case EnvelopeKind::kReply:
+          text += " reply ";
+          break;
+        case EnvelopeKind::kDone:
+          text += " done";
+          break;
+        case EnvelopeKind::kExpired:
+          text += " expired";
+          break;
+      }
+      texts.push_back(text + std::string{sent.envelope.payload.view()});
+    }
+    return texts;
+  }
+
+  std::shared_ptr<ParticipantLedger> ledger = std::make_shared<ParticipantLedger>();
+  test::FakeContext context;
+};
+
+TEST_F(ParticipantProcessTest, ARequestGetsOneReplyThatSaysWhatItAnswers) {
+  const auto process = make<Upper>();
+  give(*process, request(1, "a"), kOther);
+
+  ASSERT_EQ(context.sent.size(), 1u);
+  EXPECT_EQ(context.sent[0].to, kOther);
+  const Envelope& reply = context.sent[0].envelope;
+  EXPECT_EQ(reply.kind, EnvelopeKind::kReply);
+  EXPECT_EQ(reply.parent, (MessageId{8, 1}));
+  EXPECT_NE(reply.id, (MessageId{8, 1}));
+  EXPECT_EQ(reply.conversation, kConversation);
+  EXPECT_EQ(reply.attempt, 3u);
+  EXPECT_EQ(reply.trace, "00-trace");
+  EXPECT_EQ(reply.payload, Payload{"<a>"});
+}
+
+TEST_F(ParticipantProcessTest, EchoRepliesWithThePayload) {
+  const auto process = make<EchoBehaviour>();
+  give(*process, request(1, std::string("\0\xff", 2)));
+  give(*process, request(2, ""));
+  EXPECT_THAT(answers(), ElementsAre("1 reply " + std::string("\0\xff", 2), "2 reply "));
+}
+
+TEST_F(ParticipantProcessTest, DoneIsToldWhereThereIsNoReplyAndWhereNoneWasWanted) {
+  const auto process = make<Upper>();
+  give(*process, request(1, "nothing"));
+  give(*process, request(2, "nothing", false));
+  give(*process, request(3, "a", false));
+  EXPECT_THAT(answers(), ElementsAre("1 done", "2 done", "3 done"));
+}
+
+TEST_F(ParticipantProcessTest, ARequestExpiresExactlyAtItsDeadline) {
+  const auto process = make<Upper>();
+  Envelope late = request(1, "a");
+  late.deadline = TimePoint{5s};
+  context.time = TimePoint{5s - 1ns};
+  give(*process, late);
+  context.time = TimePoint{5s};
+  late.id.low = 2;
+  give(*process, late);
+  EXPECT_THAT(answers(), ElementsAre("1 reply <a>", "2 expired"));
+}
+
+TEST_F(ParticipantProcessTest, BlockingRequestsRunOneAtATimeInOrder) {
+  const auto process = make<SlowUpper>();
+  for (std::uint64_t n = 1; n <= 3; ++n) give(*process, request(n, std::to_string(n)));
+  EXPECT_EQ(context.blocking.size(), 1u);
+  EXPECT_TRUE(context.sent.empty());
+  run_one_blocking(*process);
+  EXPECT_EQ(context.blocking.size(), 1u);
+  run_one_blocking(*process);
+  run_one_blocking(*process);
+  EXPECT_THAT(answers(), ElementsAre("1 reply <1>", "2 reply <2>", "3 reply <3>"));
+  EXPECT_TRUE(context.blocking.empty());
+}
+
+TEST_F(ParticipantProcessTest, ARequestThatExpiresWhileItWaitsIsNotStarted) {
+  const auto process = make<SlowUpper>();
+  give(*process, request(1, "a"));
+  Envelope waiting = request(2, "b");
+  waiting.deadline = TimePoint{1s};
+  give(*process, waiting);
+  give(*process, request(3, "c"));
+  context.time = TimePoint{2s};
+  run_one_blocking(*process);
+  ASSERT_EQ(context.blocking.size(), 1u);
+  run_one_blocking(*process);
+  EXPECT_THAT(answers(), ElementsAre("1 reply <a>", "2 expired", "3 reply <c>"));
+}
+
+TEST_F(ParticipantProcessTest, AnExceptionLeavesTheHandlerUnanswered) {
+  const auto process = make<Upper>();
+  EXPECT_THROW(give(*process, request(1, "throw")), std::runtime_error);
+  EXPECT_TRUE(context.sent.empty());
+
+  const auto slow = make<SlowUpper>();
+  give(*slow, request(1, "throw"));
+  EXPECT_THROW((void)context.blocking.front()(), std::runtime_error);
+}
+
+TEST_F(ParticipantProcessTest, BlockingWorkMayOutliveItsParticipant) {
+  auto process = make<SlowUpper>();
+  give(*process, request(1, "a"));
+  process.reset();
+  EXPECT_NE(context.blocking.front()(), nullptr);
+}
+
+TEST_F(ParticipantProcessTest, MoreThanRequestsMaxWaitingEndsIt) {
+  const auto process = make<SlowUpper>(2);
+  for (std::uint64_t n = 1; n <= 3; ++n) give(*process, request(n, "a"));  // one runs, two wait
+  EXPECT_FALSE(context.exited);
+  give(*process, request(4, "a"));
+  EXPECT_EQ(context.exited, ExitReason::error("more than 2 requests waiting"));
+  run_one_blocking(*process);  // nothing more happens
+  EXPECT_TRUE(context.sent.empty());
+}
+
+TEST_F(ParticipantProcessTest, WhatIsNoRequestIsIgnoredAndCounted) {
+  const auto process = make<Upper>();
+  Envelope reply = request(1, "a");
+  reply.kind = EnvelopeKind::kReply;
+  give(*process, reply);
+  process->handle(context, message::TimerFired{TimerId{1}});
+  process->handle(context, std::make_unique<LocalMessage>());
+  process->handle(context, LocalMessagePtr{});
+  EXPECT_TRUE(context.sent.empty());
+  EXPECT_FALSE(context.exited);
+  EXPECT_EQ(ledger->ignored_messages.load(), 4u);
+}
+
+TEST_F(ParticipantProcessTest, ItTrapsNoExits) {
+  const auto process = make<Upper>();
+  give(*process, request(1, "a"));
+  EXPECT_FALSE(context.trapped);
+}
+
+TEST_F(ParticipantProcessTest, AFactoryThatMakesNothingIsACrash) {
+  BehaviourParticipant process{*ParticipantSlot::take(ledger, 100), 10,
+                               []() -> std::unique_ptr<ParticipantBehaviour> { return nullptr; }};
+  process.on_start(context);
+  ASSERT_TRUE(context.exited);
+  EXPECT_EQ(context.exited->kind, ExitKind::kError);
+  give(process, request(1, "a"));
+  EXPECT_TRUE(context.sent.empty());
+}
+
+// Whatever the order of arrivals and completions: every request is answered once, in order, unless
+// the participant ended. On failure the seed is printed.
+TEST_F(ParticipantProcessTest, AnyInterleavingAnswersEachRequestOnceInOrder) {
+  for (std::uint32_t seed = 0; seed < 200; ++seed) {
+    SCOPED_TRACE(::testing::Message() << "seed " << seed);
+    Random random{seed};
+    context.sent.clear();
+    const auto process = make<SlowUpper>(1000);
+    std::uint64_t given = 0;
+    for (int i = 0; i < 60; ++i) {
+      context.time += Duration{static_cast<Duration::rep>(random.below(10))};
+      if (random.below(2) == 0) {
+        Envelope next =
+            request(++given, random.below(4) == 0 ? "nothing" : "a", random.below(3) != 0);
+        if (random.below(3) == 0) {
+          next.deadline = context.time + Duration{static_cast<Duration::rep>(random.below(20))};
+        }
+        give(*process, next);
+      } else if (!context.blocking.empty()) {
+        run_one_blocking(*process);
+      }
+      ASSERT_LE(context.blocking.size(), 1u);
+    }
+    while (!context.blocking.empty()) run_one_blocking(*process);
+    ASSERT_EQ(context.sent.size(), given);
+    for (std::uint64_t n = 0; n < given; ++n) {
+      EXPECT_EQ(context.sent[n].envelope.parent->low, n + 1);
+    }
+    EXPECT_FALSE(context.exited);
+  }
+}
+
+}  // namespace
+}  // namespace liminal

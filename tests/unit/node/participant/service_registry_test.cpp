@@ -1,0 +1,103 @@
+// Services are read as operators write them, made by name, and bounded in number.
+#include "node/participant/service_registry.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace liminal {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+const ServiceName kX{"x"};
+
+signal::SpawnRequest request_for(const std::string& service) {
+  return {.from = {NodeName{"a"}, local_incarnation(), Serial{1}},
+          .to = {NodeName{"a"}, local_incarnation(), Serial{0}},
+          .spawn = SpawnId{1},
+          .service = ServiceName{service},
+          .conversation = {1, 1}};
+}
+
+TEST(ServiceKindTest, EchoAndExecAreKinds) {
+  EXPECT_EQ(parse_service_kind(kX, "echo"), (ServiceDefinition{kX, service_kind::Echo{}}));
+  EXPECT_EQ(parse_service_kind(kX, "exec:tr a-z A-Z | sed s/=/:/"),
+            (ServiceDefinition{kX, service_kind::Exec{"tr a-z A-Z | sed s/=/:/"}}));
+  EXPECT_EQ(parse_service("x=exec:a=b"), (ServiceDefinition{kX, service_kind::Exec{"a=b"}}));
+}
+
+TEST(ServiceKindTest, EverythingElseIsRefusedWithWhatWouldBeRight) {
+  struct Case {
+    std::string text, detail;
+  };
+  for (const Case& c : std::vector<Case>{
+           {"x=foo", "service 'x': kind 'foo' does not exist: write echo or exec:COMMAND"},
+           {"x=pipe:cat", "service 'x': kind 'pipe' does not exist: write echo or exec:COMMAND"},
+           {"x=", "service 'x': kind '' does not exist: write echo or exec:COMMAND"},
+           {"x=Echo", "service 'x': kind 'Echo' does not exist: write echo or exec:COMMAND"},
+           {"x=echo:", "service 'x': kind 'echo' does not exist: write echo or exec:COMMAND"},
+           {"x=exec", "service 'x': kind 'exec' does not exist: write echo or exec:COMMAND"},
+           {"x=exec:", "service 'x': exec without a command: write exec:COMMAND"},
+           {"x=exec: \t", "service 'x': exec without a command: write exec:COMMAND"},
+           {"x", "service 'x': write NAME=KIND, e.g. upper=exec:tr a-z A-Z"},
+           {"=echo", "service '': a name is 1 to 63 of letters, digits, '.', '_' and '-'"},
+           {"a b=echo", "service 'a b': a name is 1 to 63 of letters, digits, '.', '_' and '-'"}}) {
+    const auto parsed = parse_service(c.text);
+    ASSERT_FALSE(parsed) << c.text;
+    EXPECT_EQ(parsed.error(), (Error{Errc::kUsage, c.detail}));
+  }
+}
+
+TEST(ServiceRegistryTest, AServiceIsMadeByItsNameAndAnUnknownOneIsNot) {
+  ServiceRegistry registry{{.node = NodeName{"y"}}};
+  ASSERT_TRUE(registry.add({kX, service_kind::Echo{}}));
+  ASSERT_TRUE(registry.add(ServiceName{"b"}, [] { return std::make_unique<EchoBehaviour>(); }));
+  EXPECT_THAT(registry.names(), ElementsAre(ServiceName{"b"}, kX));
+
+  EXPECT_TRUE(registry.make(request_for("x")));
+  const auto unknown = registry.make(request_for("z"));
+  ASSERT_FALSE(unknown);
+  EXPECT_EQ(unknown.error(), (Error{Errc::kNoService, "no service 'z' on node 'y'"}));
+}
+
+TEST(ServiceRegistryTest, ANameIsTakenOnce) {
+  ServiceRegistry registry{{.node = NodeName{"y"}}};
+  ASSERT_TRUE(registry.add({kX, service_kind::Echo{}}));
+  const auto again = registry.add({kX, service_kind::Echo{}});
+  ASSERT_FALSE(again);
+  EXPECT_EQ(again.error(), (Error{Errc::kUsage, "service 'x' is defined twice"}));
+}
+
+TEST(ServiceRegistryTest, ExecNeedsARunner) {
+  ServiceRegistry registry{{.node = NodeName{"y"}}};
+  const auto added = registry.add({kX, service_kind::Exec{"true"}});
+  ASSERT_FALSE(added);
+  EXPECT_EQ(added.error().code, Errc::kUnsupported);
+}
+
+TEST(ServiceRegistryTest, ParticipantsAreBoundedAndTheirEndsMakeRoom) {
+  std::unique_ptr<Process> survivor;
+  {
+    ServiceRegistry registry{{.node = NodeName{"y"}, .participants_max = 2}};
+    ASSERT_TRUE(registry.add({kX, service_kind::Echo{}}));
+    auto first = *registry.make(request_for("x"));
+    auto second = *registry.make(request_for("x"));
+    EXPECT_EQ(registry.participants(), 2u);
+
+    const auto third = registry.make(request_for("x"));
+    ASSERT_FALSE(third);
+    EXPECT_EQ(third.error().code, Errc::kRejected);
+    EXPECT_THAT(third.error().detail, HasSubstr("participants-max"));
+    EXPECT_EQ(registry.participants(), 2u);
+
+    first.reset();
+    EXPECT_EQ(registry.participants(), 1u);
+    EXPECT_TRUE(registry.make(request_for("x")));
+    survivor = std::move(second);
+  }
+  survivor.reset();  // after its registry: fine
+}
+
+}  // namespace
+}  // namespace liminal
