@@ -15,8 +15,8 @@ namespace liminal {
 /// NodeCore's driver publishes, conversations read. It is published before the exit signals of a
 /// node's death are delivered, so that whoever reacts to them does not choose the dead.
 ///
-/// Thread-safety: all functions from any thread; a snapshot is immutable (shared_ptr because readers
-/// keep it while the next one is published).
+/// Thread-safety: all functions from any thread; a snapshot is immutable (shared_ptr because
+/// readers keep it while the next one is published).
 class Directory {
  public:
   using Members = std::vector<Member>;  // sorted by name; this node has local_incarnation()
@@ -40,7 +40,8 @@ class Directory {
 
  private:
   mutable std::mutex mutex_;
-  std::shared_ptr<const Snapshot> snapshot_ = std::make_shared<const Snapshot>();  // GUARDED_BY mutex_
+  std::shared_ptr<const Snapshot> snapshot_ =
+      std::make_shared<const Snapshot>();  // GUARDED_BY mutex_
 };
 
 }  // namespace liminal

@@ -1,0 +1,215 @@
+// Decides for a node what to say to its broker and its peers, and what their words mean to its
+// processes.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "common/base/ids.hpp"
+#include "common/base/random.hpp"
+#include "common/base/time.hpp"
+#include "common/session/session.hpp"
+#include "common/wire/control.hpp"
+#include "common/wire/data.hpp"
+#include "node/remote/directory.hpp"
+#include "node/remote/remote_ties.hpp"
+
+namespace liminal {
+
+/// What NodeCore wants done, in this order.
+namespace node_effect {
+
+/// Open a new control (data) connection; the one that stands, if any, is closed.
+struct OpenControl {};
+struct OpenData {};
+struct CloseData {};
+/// One-part messages.
+struct SendControl {
+  std::string bytes;
+};
+struct SendOnData {
+  std::string bytes;
+};
+/// A two-part message on the data connection.
+struct SendFrame {
+  std::string header, frame;
+};
+/// Into the scheduler.
+struct Deliver {
+  Signal signal;
+};
+/// Have the scheduler run a turn of the process kept for it, then call on_turn().
+struct CertifyTurn {};
+struct Publish {
+  Directory::Snapshot snapshot;
+};
+/// Both connections stand; told at the first join and again after each interruption.
+struct Joined {
+  Epoch epoch;
+  Incarnation incarnation;
+};
+/// Final: the core does nothing more.
+struct Refused {
+  control::RefusalCode code;
+  std::string text;
+};
+/// The broker could not be reached any more; the node tries again.
+struct Interrupted {};
+/// The node had to give up its incarnation and joins anew with another.
+struct Fenced {
+  Incarnation old_incarnation, fresh;
+  std::string why;
+};
+/// Final: the broker was told (or could not be, within the bound).
+struct Left {};
+
+}  // namespace node_effect
+
+using NodeEffect =
+    std::variant<node_effect::OpenControl, node_effect::OpenData, node_effect::CloseData,
+                 node_effect::SendControl, node_effect::SendOnData, node_effect::SendFrame,
+                 node_effect::Deliver, node_effect::CertifyTurn, node_effect::Publish,
+                 node_effect::Joined, node_effect::Refused, node_effect::Interrupted,
+                 node_effect::Fenced, node_effect::Left>;
+
+/// One node's side of the cluster: membership, beats, a session with each peer, and the ties
+/// (links, monitors, spawns) of its processes to those of others.
+///
+/// Promises: signals between living incarnations arrive exactly once, in order for each pair of
+/// processes. When a peer goes down or leaves, every tie to it is told noconnection, once, after
+/// everything that was accepted from it; nothing of it comes after. A signal to an incarnation that
+/// is not there is answered in the same way at once.
+///
+/// No I/O and no clock. The driver feeds events, carries out the effects in order, calls flush()
+/// when the data connection takes more, and advance() when next_deadline() has passed.
+/// Thread-safety: none; lives on the node's loop thread.
+/// Errors: what peers or the broker send wrongly is counted and dropped, never half-applied.
+class NodeCore {
+ public:
+  struct Settings {
+    NodeName name;
+    bool light = false;                                            // offers nothing
+    std::vector<ServiceName> services = {};                        // sorted
+    std::vector<std::pair<std::string, std::string>> labels = {};  // sorted by key
+    Session::Settings session = {};
+    Duration leave_bound = std::chrono::seconds{2};  // waits so long for acknowledgements
+    std::size_t frames_per_flush_max = 64;           // of one peer
+  };
+  using Effects = std::vector<NodeEffect>;
+
+  /// `random` draws the incarnations.
+  NodeCore(Settings settings, Random random);
+
+  // --- events ---
+
+  [[nodiscard]] Effects start(TimePoint now);
+  [[nodiscard]] Effects on_control_connected(TimePoint now);
+  [[nodiscard]] Effects on_control_closed(TimePoint now);
+  [[nodiscard]] Effects on_data_connected(TimePoint now);
+  [[nodiscard]] Effects on_data_closed(TimePoint now);
+  /// A one-part message that came on the control connection.
+  [[nodiscard]] Effects on_control(std::string_view bytes, TimePoint now);
+  /// A one-part message that came on the data connection.
+  [[nodiscard]] Effects on_data_control(std::string_view bytes, TimePoint now);
+  /// A two-part message that came on the data connection.
+  [[nodiscard]] Effects on_frame(std::string_view header, std::string_view frame, TimePoint now);
+  /// A signal of a local process to one elsewhere. REQUIRES: `to` is not local.
+  [[nodiscard]] Effects on_signal(Signal signal, TimePoint now);
+  /// The turn that CertifyTurn asked for took place.
+  [[nodiscard]] Effects on_turn(std::uint32_t participants, std::uint32_t conversations,
+                                TimePoint now);
+  /// The node shall leave: its owned participants end with shutdown, then it goes.
+  [[nodiscard]] Effects leave(TimePoint now);
+  [[nodiscard]] Effects advance(TimePoint now);
+
+  /// The frames that may go out now. Call when the data connection takes more.
+  [[nodiscard]] Effects flush(TimePoint now);
+  [[nodiscard]] std::optional<TimePoint> next_deadline() const;
+
+  // --- for people and tests ---
+
+  [[nodiscard]] Incarnation incarnation() const { return incarnation_; }
+  [[nodiscard]] bool joined() const { return phase_ == Phase::kJoined; }
+
+  struct Counters {
+    std::uint64_t malformed_frames = 0;  // control or data
+    std::uint64_t foreign_frames = 0;    // of another epoch, a fenced incarnation, or not for us
+    std::uint64_t session_violations = 0;
+    std::uint64_t oversized = 0;      // envelopes beyond what may travel, dropped here
+    std::uint64_t undeliverable = 0;  // envelopes to incarnations that are not there
+  };
+  [[nodiscard]] const Counters& counters() const { return counters_; }
+  /// Sessions and ties that stand; zero when nothing is shared with anybody.
+  [[nodiscard]] std::size_t sessions() const { return peers_.size(); }
+  [[nodiscard]] std::size_t ties() const;
+
+ private:
+  enum class Phase : std::uint8_t {
+    kConnecting,  // no control connection yet, or not any more
+    kJoining,     // Join was sent
+    kAttaching,   // welcome; the data connection is on its way
+    kJoined,
+    kLeaving,  // waiting for acknowledgements
+    kEnded,    // refused or left
+  };
+
+  struct Peer {
+    NodeName name;
+    Session session;
+    RemoteTies ties;
+    MembershipVersion seen_at;  // the membership must list it from this version on
+  };
+
+  void join(Effects& effects);
+  void welcomed(control::Welcome welcome, TimePoint now, Effects& effects);
+  void attached(TimePoint now, Effects& effects);
+  void changed(control::Changes changes, Effects& effects);
+  /// Breaks every remote tie and takes a new incarnation; the caller sees to the joining.
+  void fence(std::string why, TimePoint now, Effects& effects);
+  void leave_when_settled(TimePoint now, Effects& effects);
+  void publish(Effects& effects) const;
+
+  [[nodiscard]] bool stands_on_control() const;
+  [[nodiscard]] Peer* peer_for(const Pid& to);
+  Peer& open_peer(Incarnation incarnation, const NodeName& name, MembershipVersion seen_at);
+  void peer_lost(Incarnation incarnation, std::optional<Evidence> evidence, Effects& effects);
+  void drop_unlisted_peers(Effects& effects);
+  void answer_unreachable(const Signal& signal, Effects& effects);
+  [[nodiscard]] bool addressed_rightly(const SessionFrame& frame, const RouteFrom& route) const;
+  [[nodiscard]] Pid outside(Pid pid) const;  // a local pid as others see it
+
+  Settings settings_;
+  Random random_;
+  Incarnation incarnation_;
+  Phase phase_ = Phase::kConnecting;
+  bool attached_ = false;
+  bool leave_wanted_ = false;
+  std::optional<TimePoint> leave_deadline_;
+
+  std::optional<Epoch> epoch_;
+  MembershipVersion version_{0};
+  std::uint64_t token_ = 0;
+  std::optional<ClusterSettings> cluster_;
+  std::map<Incarnation, Member> members_;  // living, without ourselves
+
+  std::uint64_t beat_number_ = 0;
+  std::uint64_t broker_beat_ = 0;  // number of the newest that was read
+  std::optional<TimePoint> beat_due_;
+  bool turn_asked_ = false;
+
+  std::map<Incarnation, Peer> peers_;
+  std::set<Incarnation> dirty_;           // peers whose session may have something to send at once
+  std::map<Incarnation, Evidence> lost_;  // why recent incarnations went; bounded
+  std::deque<Incarnation> lost_order_;
+  Counters counters_;
+};
+
+}  // namespace liminal

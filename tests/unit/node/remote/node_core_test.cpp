@@ -1,0 +1,487 @@
+// NodeCore alone: what it tells its broker, and what peers' signals and deaths mean to its
+// processes.
+#include "node/remote/node_core.hpp"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <chrono>
+#include <string>
+#include <vector>
+
+#include "common/wire/codec.hpp"
+#include "common/wire/limits.hpp"
+
+namespace liminal {
+namespace {
+
+using namespace std::chrono_literals;
+
+const Epoch kEpoch{77};
+const Incarnation kPeerIncarnation{500};
+const NodeName kSelf{"self"}, kPeer{"peer"};
+const ClusterSettings kCluster{250ms, 1250ms, 3s, 500ms, 16 << 20};
+const Evidence kClosed{EvidenceSource::kConnectionClosed, 600ms, 500ms, 0ms};
+
+Member member(const NodeName& name, Incarnation incarnation, MemberState state) {
+  return {name, incarnation, state, false, {ServiceName{"upper"}}, {}};
+}
+
+Pid local(std::uint64_t serial) { return {kSelf, local_incarnation(), Serial{serial}}; }
+Pid remote(std::uint64_t serial) { return {kPeer, kPeerIncarnation, Serial{serial}}; }
+
+Envelope envelope(std::uint64_t number) {
+  return {.kind = EnvelopeKind::kRequest, .id = {1, number}, .conversation = {2, 2}};
+}
+
+/// Plays the broker, and the peer behind it, to one NodeCore.
+class NodeCoreTest : public ::testing::Test {
+ protected:
+  void note(NodeCore::Effects effects) {
+    for (auto& effect : effects) effects_.push_back(std::move(effect));
+  }
+
+  // Effects of one kind since the last call, in order.
+  template <class Effect>
+  std::vector<Effect> take() {
+    std::vector<Effect> found;
+    for (auto& effect : effects_) {
+      if (auto* e = std::get_if<Effect>(&effect)) found.push_back(std::move(*e));
+    }
+    std::erase_if(effects_, [](const auto& e) { return std::holds_alternative<Effect>(e); });
+    return found;
+  }
+
+  template <class Frame>
+  std::vector<Frame> take_control() {
+    std::vector<Frame> found;
+    for (const auto& sent : take<node_effect::SendControl>()) {
+      const auto frame = wire::decode_control(sent.bytes);
+      if (!frame) ADD_FAILURE() << frame.error().detail;
+      if (const auto* wanted = std::get_if<Frame>(&*frame)) found.push_back(*wanted);
+    }
+    return found;
+  }
+
+  std::vector<Signal> delivered() {
+    std::vector<Signal> signals;
+    for (auto& deliver : take<node_effect::Deliver>()) signals.push_back(std::move(deliver.signal));
+    return signals;
+  }
+
+  void control(const ControlFrame& frame) { note(core.on_control(wire::encode(frame), now)); }
+
+  void join(std::vector<Member> members = {member(kPeer, kPeerIncarnation, MemberState::kJoined)}) {
+    note(core.start(now));
+    note(core.on_control_connected(now));
+    control(control::Welcome{kEpoch, MembershipVersion{10}, 4711, kCluster, std::move(members)});
+    note(core.on_data_connected(now));
+    note(core.on_data_control(wire::encode(ControlFrame{control::Attached{}}), now));
+    ASSERT_TRUE(core.joined());
+    effects_.clear();
+  }
+
+  void peer_says(Signal signal, MembershipVersion version = MembershipVersion{10}) {
+    std::visit([&](auto& s) { s.to.incarnation = core.incarnation(); }, signal);
+    peer_session.send(std::move(signal));
+    for (const auto& frame : peer_session.collect(now, 100)) {
+      note(core.on_frame(wire::encode(RouteFrom{kPeer, kPeerIncarnation, kEpoch, version}),
+                         wire::encode(frame, now), now));
+    }
+  }
+
+  // What the peer reads from what the core sends now.
+  std::vector<Signal> peer_reads() {
+    note(core.flush(now));
+    std::vector<Signal> signals;
+    for (const auto& sent : take<node_effect::SendFrame>()) {
+      const auto to = wire::decode_route_to(sent.header);
+      EXPECT_TRUE(to && *to == (RouteTo{kPeer, kPeerIncarnation}));
+      auto frame = wire::decode_session_frame(sent.frame, now);
+      if (!frame) ADD_FAILURE() << frame.error().detail;
+      auto received = peer_session.receive(std::move(*frame), now);
+      if (!received) ADD_FAILURE() << received.error().detail;
+      for (auto& signal : received->signals) {
+        peer_session.returned(signal);
+        signals.push_back(std::move(signal));
+      }
+    }
+    return signals;
+  }
+
+  void peer_dies(MembershipVersion version = MembershipVersion{11}) {
+    control(control::Changes{version,
+                             {{member(kPeer, kPeerIncarnation, MemberState::kDown), kClosed}}});
+  }
+
+  TimePoint now{100s};
+  NodeCore core{{.name = kSelf}, Random{1}};
+  Session peer_session{SessionNumber{1}, {}};
+  std::vector<NodeEffect> effects_;
+};
+
+TEST_F(NodeCoreTest, JoinsThenAttachesThenIsJoined) {
+  note(core.start(now));
+  EXPECT_EQ(take<node_effect::OpenControl>().size(), 1u);
+  note(core.on_control_connected(now));
+  const auto joins = take_control<control::Join>();
+  ASSERT_EQ(joins.size(), 1u);
+  EXPECT_EQ(joins[0].name, kSelf);
+  EXPECT_EQ(joins[0].incarnation, core.incarnation());
+
+  control(control::Welcome{kEpoch, MembershipVersion{1}, 4711, kCluster, {}});
+  EXPECT_EQ(take<node_effect::OpenData>().size(), 1u);
+  note(core.on_data_connected(now));
+  const auto on_data = take<node_effect::SendOnData>();
+  ASSERT_EQ(on_data.size(), 1u);
+  EXPECT_EQ(wire::decode_control(on_data[0].bytes), ControlFrame{control::Attach{4711}});
+  EXPECT_FALSE(core.joined());
+
+  note(core.on_data_control(wire::encode(ControlFrame{control::Attached{}}), now));
+  EXPECT_TRUE(core.joined());
+  const auto joined = take<node_effect::Joined>();
+  ASSERT_EQ(joined.size(), 1u);
+  EXPECT_EQ(joined[0].epoch, kEpoch);
+  EXPECT_TRUE(take<node_effect::Publish>().back().snapshot.connected);
+}
+
+TEST_F(NodeCoreTest, ARefusalIsFinal) {
+  note(core.start(now));
+  note(core.on_control_connected(now));
+  control(control::Refused{control::RefusalCode::kNameTaken, "held by another"});
+  ASSERT_EQ(take<node_effect::Refused>().size(), 1u);
+  EXPECT_TRUE(core.on_control_closed(now).empty());
+  EXPECT_EQ(core.next_deadline(), std::nullopt);
+}
+
+TEST_F(NodeCoreTest, ABeatIsReleasedByATurnAndEchoesTheBrokersNewest) {
+  join();
+  note(core.advance(now));
+  EXPECT_EQ(take<node_effect::CertifyTurn>().size(), 1u);
+  note(core.advance(now + 10s));
+  EXPECT_TRUE(take<node_effect::CertifyTurn>().empty()) << "one turn at a time";
+  EXPECT_TRUE(take_control<control::NodeBeat>().empty()) << "a hung scheduler does not beat";
+
+  control(control::BrokerBeat{9, 0});
+  note(core.on_turn(3, 4, now));
+  EXPECT_EQ(take_control<control::NodeBeat>(),
+            (std::vector<control::NodeBeat>{
+                {.number = 1, .echo = 9, .participants = 3, .conversations = 4}}));
+  EXPECT_EQ(core.next_deadline(), now + kCluster.beat_interval);
+  note(core.advance(now + kCluster.beat_interval - 1ns));
+  EXPECT_TRUE(take<node_effect::CertifyTurn>().empty());
+  note(core.advance(now + kCluster.beat_interval));
+  EXPECT_EQ(take<node_effect::CertifyTurn>().size(), 1u);
+}
+
+TEST_F(NodeCoreTest, LocalPidsLeaveWithTheIncarnationOfTheMoment) {
+  join();
+  note(core.on_signal(signal::Send{local(7), remote(3), envelope(1)}, now));
+  const auto signals = peer_reads();
+  ASSERT_EQ(signals.size(), 1u);
+  EXPECT_EQ(from_of(signals[0]), (Pid{kSelf, core.incarnation(), Serial{7}}));
+}
+
+TEST_F(NodeCoreTest, PidsThatComeBackAreLocalAgain) {
+  join();
+  note(core.on_signal(signal::Send{local(7), {kSelf, core.incarnation(), Serial{8}}, envelope(1)},
+                      now));
+  const auto signals = delivered();
+  ASSERT_EQ(signals.size(), 1u);
+  EXPECT_EQ(to_of(signals[0]), local(8));
+}
+
+TEST_F(NodeCoreTest, AnIncarnationThatIsNotThereAnswersNoconnection) {
+  join();
+  const Pid nobody{NodeName{"gone"}, Incarnation{9}, Serial{1}};
+  note(core.on_signal(signal::Link{local(7), nobody, LinkId{2}}, now));
+  note(core.on_signal(signal::Monitor{local(7), nobody, MonitorId{3}}, now));
+  note(core.on_signal(
+      signal::SpawnRequest{local(7), nobody, SpawnId{4}, ServiceName{"upper"}, {1, 1}}, now));
+  note(core.on_signal(signal::Send{local(7), nobody, envelope(1)}, now));
+  const auto signals = delivered();
+  ASSERT_EQ(signals.size(), 3u);
+  EXPECT_EQ(signals[0],
+            Signal(signal::Exit{nobody, local(7), ExitReason::noconnection({}), LinkId{2}}));
+  EXPECT_EQ(signals[1],
+            Signal(signal::Down{nobody, local(7), MonitorId{3}, ExitReason::noconnection({})}));
+  ASSERT_TRUE(std::holds_alternative<signal::SpawnReply>(signals[2]));
+  EXPECT_EQ(std::get<signal::SpawnReply>(signals[2]).error->code, Errc::kPeerUnreachable);
+  EXPECT_EQ(core.counters().undeliverable, 1u);
+}
+
+TEST_F(NodeCoreTest, APeersDeathBreaksEveryTieOnceAndKeepsTheEvidence) {
+  join();
+  note(core.on_signal(signal::Link{local(1), remote(1), LinkId{11}}, now));
+  note(core.on_signal(signal::Monitor{local(2), remote(1), MonitorId{12}}, now));
+  note(core.on_signal(
+      signal::SpawnRequest{local(3), remote(0), SpawnId{13}, ServiceName{"upper"}, {1, 1}}, now));
+  peer_says(signal::Link{remote(4), {kSelf, local_incarnation(), Serial{4}}, LinkId{14}});
+  peer_says(signal::Monitor{remote(5), {kSelf, local_incarnation(), Serial{5}}, MonitorId{15}});
+  delivered();
+  EXPECT_EQ(core.ties(), 5u);
+
+  peer_dies();
+  const auto lost = ExitReason::noconnection(kClosed);
+  const auto signals = delivered();
+  const auto told = [&](const Signal& wanted) {
+    return std::count(signals.begin(), signals.end(), wanted);
+  };
+  EXPECT_EQ(told(signal::Exit{remote(1), local(1), lost, LinkId{11}}), 1);
+  EXPECT_EQ(told(signal::Down{remote(1), local(2), MonitorId{12}, lost}), 1);
+  EXPECT_EQ(told(signal::Exit{remote(4), local(4), lost, LinkId{14}}), 1);
+  EXPECT_EQ(told(signal::Demonitor{remote(5), local(5), MonitorId{15}}), 1);
+  EXPECT_EQ(signals.size(), 5u);
+  EXPECT_EQ(core.ties(), 0u);
+  EXPECT_EQ(core.sessions(), 0u);
+
+  // who asks later is told why as well
+  note(core.on_signal(signal::Link{local(9), remote(1), LinkId{99}}, now));
+  EXPECT_EQ(delivered(),
+            (std::vector<Signal>{signal::Exit{remote(1), local(9), lost, LinkId{99}}}));
+}
+
+TEST_F(NodeCoreTest, TheDirectoryForgetsTheDeadBeforeTheirExitsAreDelivered) {
+  join();
+  note(core.on_signal(signal::Link{local(1), remote(1), LinkId{11}}, now));
+  effects_.clear();
+  peer_dies();
+  const auto is_publish = [](const auto& e) {
+    return std::holds_alternative<node_effect::Publish>(e);
+  };
+  const auto is_deliver = [](const auto& e) {
+    return std::holds_alternative<node_effect::Deliver>(e);
+  };
+  const auto published = std::find_if(effects_.begin(), effects_.end(), is_publish);
+  const auto exit = std::find_if(effects_.begin(), effects_.end(), is_deliver);
+  ASSERT_NE(published, effects_.end());
+  ASSERT_LT(published, exit);
+  const auto& members = std::get<node_effect::Publish>(*published).snapshot.members;
+  EXPECT_TRUE(std::none_of(members.begin(), members.end(),
+                           [](const Member& m) { return m.name == kPeer; }));
+}
+
+TEST_F(NodeCoreTest, TiesThatWereTakenBackAreNotBroken) {
+  join();
+  note(core.on_signal(signal::Link{local(1), remote(1), LinkId{11}}, now));
+  note(core.on_signal(signal::Unlink{local(1), remote(1), LinkId{11}, std::nullopt}, now));
+  note(core.on_signal(signal::Monitor{local(1), remote(1), MonitorId{1}}, now));
+  note(core.on_signal(signal::Demonitor{local(1), remote(1), MonitorId{1}}, now));
+  note(core.on_signal(signal::Link{local(2), remote(2), LinkId{21}}, now));
+  note(core.on_signal(signal::Exit{local(2), remote(2), ExitReason::normal(), LinkId{21}}, now));
+  EXPECT_EQ(core.ties(), 0u);
+  peer_dies();
+  EXPECT_TRUE(delivered().empty());
+}
+
+TEST_F(NodeCoreTest, ALinkThatCrossedAnUnlinkIsStillBroken) {
+  join();
+  note(core.on_signal(signal::Link{local(1), remote(1), LinkId{11}}, now));
+  peer_says(signal::Link{remote(1), local(1), LinkId{14}});
+  note(core.on_signal(signal::Unlink{local(1), remote(1), LinkId{11}, std::nullopt}, now));
+  delivered();
+  peer_dies();
+  EXPECT_EQ(delivered(), (std::vector<Signal>{signal::Exit{
+                             remote(1), local(1), ExitReason::noconnection(kClosed), LinkId{14}}}));
+}
+
+TEST_F(NodeCoreTest, NothingOfAFencedIncarnationIsAccepted) {
+  join();
+  peer_dies();
+  delivered();
+  peer_says(signal::Send{remote(1), local(1), envelope(1)});
+  EXPECT_TRUE(delivered().empty());
+  EXPECT_EQ(core.counters().foreign_frames, 1u);
+  EXPECT_EQ(core.sessions(), 0u);
+}
+
+TEST_F(NodeCoreTest, APeerHeardBeforeItsJoiningIsToldIsAcceptedAndThenJudgedByTheList) {
+  join({});
+  peer_says(signal::Link{remote(1), local(1), LinkId{14}}, MembershipVersion{11});
+  EXPECT_EQ(delivered().size(), 1u);
+  control(control::Changes{MembershipVersion{11},
+                           {{member(kPeer, kPeerIncarnation, MemberState::kJoined), {}}}});
+  EXPECT_TRUE(delivered().empty());
+  peer_dies(MembershipVersion{12});
+  EXPECT_EQ(delivered().size(), 1u);
+}
+
+TEST_F(NodeCoreTest, AFrameWithAForgedSenderOrAnotherEpochIsDropped) {
+  join();
+  Session forger{SessionNumber{1}, {}};
+  forger.send(signal::Send{{NodeName{"other"}, Incarnation{3}, Serial{1}},
+                           {kSelf, core.incarnation(), Serial{1}},
+                           envelope(1)});
+  const auto frames = forger.collect(now, 1);
+  ASSERT_EQ(frames.size(), 1u);
+  const std::string bytes = wire::encode(frames[0], now);
+  note(core.on_frame(
+      wire::encode(RouteFrom{kPeer, kPeerIncarnation, kEpoch, MembershipVersion{10}}), bytes, now));
+  note(core.on_frame(
+      wire::encode(RouteFrom{NodeName{"other"}, Incarnation{3}, Epoch{78}, MembershipVersion{99}}),
+      bytes, now));
+  EXPECT_TRUE(delivered().empty());
+  EXPECT_EQ(core.counters().foreign_frames, 2u);
+}
+
+TEST_F(NodeCoreTest, AControlConnectionThatIsResumedLosesNothing) {
+  join();
+  note(core.on_signal(signal::Link{local(1), remote(1), LinkId{11}}, now));
+  const Incarnation before = core.incarnation();
+  note(core.on_control_closed(now));
+  EXPECT_EQ(take<node_effect::OpenControl>().size(), 1u);
+  note(core.on_control_connected(now));
+  ASSERT_EQ(take_control<control::Join>().at(0).incarnation, before);
+  control(control::Welcome{kEpoch,
+                           MembershipVersion{30},
+                           4712,
+                           kCluster,
+                           {member(kPeer, kPeerIncarnation, MemberState::kJoined)}});
+  EXPECT_TRUE(core.joined()) << "the data connection had stood all the time";
+  EXPECT_TRUE(delivered().empty());
+  EXPECT_EQ(core.ties(), 1u);
+}
+
+TEST_F(NodeCoreTest, WhoIsNotOnTheListAfterAResumeIsDown) {
+  join();
+  note(core.on_signal(signal::Link{local(1), remote(1), LinkId{11}}, now));
+  note(core.on_control_closed(now));
+  note(core.on_control_connected(now));
+  control(control::Welcome{kEpoch, MembershipVersion{30}, 4712, kCluster, {}});
+  EXPECT_EQ(delivered(), (std::vector<Signal>{signal::Exit{
+                             remote(1), local(1), ExitReason::noconnection({}), LinkId{11}}}));
+}
+
+TEST_F(NodeCoreTest, ALostDataConnectionIsReopenedAndTheSessionsSendAgain) {
+  join();
+  note(core.on_signal(signal::Send{local(7), remote(3), envelope(1)}, now));
+  note(core.flush(now));
+  EXPECT_EQ(take<node_effect::SendFrame>().size(), 1u);  // and lost
+  note(core.on_data_closed(now));
+  EXPECT_EQ(take<node_effect::OpenData>().size(), 1u);
+  EXPECT_TRUE(peer_reads().empty()) << "nothing is sent while there is no connection";
+  note(core.on_data_connected(now));
+  note(core.on_data_control(wire::encode(ControlFrame{control::Attached{}}), now));
+  EXPECT_TRUE(core.joined());
+  EXPECT_EQ(peer_reads().size(), 1u);
+}
+
+TEST_F(NodeCoreTest, AFencedNodeBreaksItsRemoteLinksAndJoinsAnew) {
+  join();
+  note(core.on_signal(signal::Link{local(1), remote(1), LinkId{11}}, now));
+  const Incarnation before = core.incarnation();
+  control(control::Unknown{kEpoch});
+  const auto signals = delivered();
+  ASSERT_EQ(signals.size(), 1u);
+  EXPECT_EQ(std::get<signal::Exit>(signals[0]).reason.evidence->source, EvidenceSource::kIsolated);
+  EXPECT_EQ(take<node_effect::OpenControl>().size(), 1u)
+      << "answers to old frames must not reach it";
+  note(core.on_control_connected(now));
+  const auto joins = take_control<control::Join>();
+  ASSERT_EQ(joins.size(), 1u);
+  EXPECT_NE(joins[0].incarnation, before);
+  EXPECT_EQ(joins[0].incarnation, core.incarnation());
+  EXPECT_EQ(core.sessions(), 0u);
+}
+
+TEST_F(NodeCoreTest, AResumeThatComesTooLateFencesTheNode) {
+  join();
+  const Incarnation before = core.incarnation();
+  note(core.on_control_closed(now));
+  note(core.on_control_connected(now));
+  control(control::Unknown{kEpoch});
+  EXPECT_EQ(take<node_effect::Fenced>().size(), 1u);
+  take_control<control::Join>();
+  note(core.on_control_connected(now));
+  EXPECT_NE(take_control<control::Join>().at(0).incarnation, before);
+}
+
+TEST_F(NodeCoreTest, AnotherBrokerFencesTheNode) {
+  join();
+  const Incarnation before = core.incarnation();
+  note(core.on_control_closed(now));
+  note(core.on_control_connected(now));
+  effects_.clear();
+  control(control::Welcome{Epoch{78}, MembershipVersion{1}, 1, kCluster, {}});
+  std::vector<std::size_t> kinds;
+  for (const auto& sent : take<node_effect::SendControl>()) {
+    kinds.push_back(wire::decode_control(sent.bytes)->index());
+  }
+  EXPECT_EQ(kinds, (std::vector<std::size_t>{
+                       ControlFrame{control::Leave{}}.index(),
+                       ControlFrame{control::Join{kSelf, before, false, {}, {}}}.index()}));
+  EXPECT_NE(core.incarnation(), before);
+}
+
+TEST_F(NodeCoreTest, ALeavingNodeEndsWhatItOwnsAndWaitsForAcknowledgements) {
+  join();
+  peer_says(signal::SpawnRequest{remote(1), local(0), SpawnId{1}, ServiceName{"upper"}, {1, 1}});
+  note(core.on_signal(signal::SpawnReply{local(5), remote(1), SpawnId{1}, LinkId{8}}, now));
+  delivered();
+  note(core.leave(now));
+  const auto ended = delivered();
+  ASSERT_EQ(ended.size(), 1u);
+  EXPECT_EQ(to_of(ended[0]), local(5));
+  EXPECT_EQ(std::get<signal::Exit>(ended[0]).reason, ExitReason::shutdown());
+  EXPECT_TRUE(take<node_effect::Left>().empty());
+
+  note(core.on_signal(signal::Exit{local(5), remote(1), ExitReason::shutdown(), LinkId{8}}, now));
+  EXPECT_EQ(peer_reads().size(), 2u);
+  note(core.advance(now + 1ms));
+  EXPECT_TRUE(take<node_effect::Left>().empty()) << "not acknowledged yet";
+  now += 20ms;
+  for (const auto& frame : peer_session.collect(now, 10)) {
+    note(core.on_frame(
+        wire::encode(RouteFrom{kPeer, kPeerIncarnation, kEpoch, MembershipVersion{10}}),
+        wire::encode(frame, now), now));
+  }
+  note(core.advance(now));
+  EXPECT_EQ(take_control<control::Leave>().size(), 1u);
+  EXPECT_EQ(take<node_effect::Left>().size(), 1u);
+}
+
+TEST_F(NodeCoreTest, ANodeThatWasNeverWelcomedLeavesAtOnce) {
+  note(core.start(now));
+  note(core.on_control_connected(now));
+  note(core.leave(now));
+  EXPECT_EQ(take<node_effect::Left>().size(), 1u);
+  EXPECT_TRUE(take_control<control::Leave>().empty());
+}
+
+TEST_F(NodeCoreTest, ALeavingNodeWaitsNoLongerThanItsBound) {
+  join();
+  note(core.on_signal(signal::Send{local(7), remote(3), envelope(1)}, now));
+  note(core.leave(now));
+  note(core.advance(now + 2s - 1ns));
+  EXPECT_TRUE(take<node_effect::Left>().empty());
+  note(core.advance(now + 2s));
+  EXPECT_EQ(take<node_effect::Left>().size(), 1u);
+}
+
+TEST_F(NodeCoreTest, AnEnvelopeBeyondTheLimitsIsDroppedAndCounted) {
+  join();
+  Envelope large = envelope(1);
+  large.payload = Payload{std::string(kCluster.payload_bytes_max + 1, 'x')};
+  Envelope chatty = envelope(2);
+  chatty.headers.resize(wire::kEnvelopeHeadersMax + 1, {"key", "value"});
+  note(core.on_signal(signal::Send{local(7), remote(3), large}, now));
+  note(core.on_signal(signal::Send{local(7), remote(3), chatty}, now));
+  note(core.on_signal(signal::Send{local(7), remote(3), envelope(3)}, now));
+  EXPECT_EQ(core.counters().oversized, 2u);
+  EXPECT_EQ(peer_reads().size(), 1u);
+}
+
+TEST_F(NodeCoreTest, GarbageIsCountedAndChangesNothing) {
+  join();
+  note(core.on_control("\xc1garbage", now));
+  note(core.on_data_control("", now));
+  note(core.on_frame("x", "y", now));
+  note(core.on_frame(
+      wire::encode(RouteFrom{kPeer, kPeerIncarnation, kEpoch, MembershipVersion{10}}), "y", now));
+  EXPECT_EQ(core.counters().malformed_frames, 4u);
+  EXPECT_TRUE(core.joined());
+  EXPECT_EQ(core.sessions(), 0u);
+}
+
+}  // namespace
+}  // namespace liminal
