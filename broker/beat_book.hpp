@@ -1,0 +1,34 @@
+// When each of our recent beats to one node was sent, so that its echoes become times.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <optional>
+
+#include "common/base/time.hpp"
+
+namespace liminal::broker {
+
+/// Remembers at most `unechoed_max` beats: an echo of an older one proves nothing any more, since
+/// the node was judged long before it came.
+class BeatBook {
+ public:
+  explicit BeatBook(std::size_t unechoed_max) : unechoed_max_(unechoed_max) {}
+
+  /// The number of the beat that is being sent now; they count from 1.
+  [[nodiscard]] std::uint64_t record_sent(TimePoint now);
+
+  [[nodiscard]] bool was_sent(std::uint64_t number) const { return number <= newest_; }
+
+  /// When the echoed beat was sent, if this echo is newer than all before it and the beat is still
+  /// remembered. Forgets it and all older ones.
+  [[nodiscard]] std::optional<TimePoint> record_echo(std::uint64_t number);
+
+ private:
+  std::size_t unechoed_max_;
+  std::uint64_t newest_ = 0;
+  std::deque<TimePoint> unechoed_;  // the last of them is newest_'s
+};
+
+}  // namespace liminal::broker

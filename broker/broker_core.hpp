@@ -1,0 +1,216 @@
+// Decides who is a member of the cluster, who is judged dead, and where frames go. No I/O.
+#pragma once
+
+#include <array>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "broker/beat_book.hpp"
+#include "broker/effects.hpp"
+#include "broker/ended_nodes.hpp"
+#include "broker/reply_limiter.hpp"
+#include "broker/token_source.hpp"
+#include "common/base/ids.hpp"
+#include "common/base/random.hpp"
+#include "common/base/time.hpp"
+#include "common/liveness/failure_detector.hpp"
+#include "common/wire/control.hpp"
+
+namespace liminal::broker {
+
+/// Why a frame on its way between nodes was not forwarded; the sessions send again what matters.
+enum class DropCause : std::uint8_t {
+  kUnknownSender,        // not the data connection of a living node; answered by Unknown
+  kReplacedConnection,   // of a living node that has attached another connection since
+  kDestinationGone,      // no such incarnation is announced
+  kDestinationDetached,  // it is, but its data connection is being reopened
+};
+inline constexpr std::size_t kDropCauses = 4;
+[[nodiscard]] std::string_view name_of(DropCause cause);
+
+struct BrokerCounters {
+  std::uint64_t forwarded = 0;
+  std::uint64_t forwarded_bytes = 0;                          // of frames, headers excepted
+  std::array<std::uint64_t, kDropCauses> dropped = {};        // by DropCause
+  std::array<std::uint64_t, kBadFrameReasons> rejected = {};  // by BadFrameReason
+  std::uint64_t ignored_control = 0;  // valid frames of replaced connections
+  std::uint64_t unknown_replies = 0;
+  std::uint64_t replies_withheld = 0;  // Unknown and Refused beyond one per connection and second
+  std::uint64_t joins = 0;             // announced
+  std::uint64_t resumes = 0;
+  std::uint64_t refusals = 0;
+  std::uint64_t downs = 0;   // of announced nodes
+  std::uint64_t leaves = 0;  // of announced nodes
+
+  friend bool operator==(const BrokerCounters&, const BrokerCounters&) = default;
+};
+
+/// The one judge of which nodes live, and the switch between their data connections.
+///
+/// Each node with an open control connection sees Welcome{version v}, then Changes v+1, v+2, ...
+/// without gap or overlap; a version that is about the node itself comes to it as Changes without a
+/// change. A node is announced when both of its connections stand; no frame of it is forwarded
+/// before that was sent, none after its end. At most one incarnation of a name lives; an
+/// incarnation that ended is never taken back: its frames are answered by Unknown.
+///
+/// A claim of another incarnation on a held name is refused while the holder's control connection
+/// is open and it is not suspect; otherwise it waits for the verdict on the holder, one claim per
+/// name.
+///
+/// It takes bytes as they came and decodes them itself, so that the loop, the simulator and fuzzers
+/// go the same way. Nothing that a peer can send breaks it.
+///
+/// No I/O and no clock. `now` never goes back; a call with an earlier one counts as the latest.
+/// Thread-safety: none; lives on the broker's loop thread.
+/// Cost: a frame is O(log nodes) and never copied; a change of the membership O(nodes).
+class BrokerCore {
+ public:
+  struct Settings {
+    ClusterSettings cluster;
+    std::size_t nodes_max = 1024;  // joining ones included; beyond it a join is refused
+    std::size_t claims_max = 64;   // waiting at once; beyond it a claim is refused
+    /// What a node says of itself at join; beyond either a join is refused, so that no Welcome and
+    /// no status outgrows wire::kPartBytesMax.
+    std::size_t node_bytes_max = std::size_t{128} * 1024;
+    std::size_t all_nodes_bytes_max = std::size_t{2} * 1024 * 1024;
+    std::size_t history_max = 64;  // names; beyond it the oldest is forgotten
+    std::size_t history_bytes_max = std::size_t{1024} * 1024;
+    Duration history_kept = std::chrono::minutes{10};
+    std::size_t ended_incarnations_max = 65536;  // beyond it the oldest is forgotten
+  };
+
+  /// REQUIRES: of settings.cluster what FailureDetector requires.
+  BrokerCore(Settings settings, Random random, TimePoint now);
+
+  /// A message of one part, from any connection.
+  [[nodiscard]] Effects on_control(ConnectionId connection, std::string_view peer_address,
+                                   std::string_view bytes, TimePoint now);
+
+  /// A message of two parts: its header, and the size of the frame that the caller holds. The frame
+  /// goes on if the effects contain a Forward, behind its header; else it is dropped.
+  [[nodiscard]] Effects on_data(ConnectionId connection, std::string_view header,
+                                std::size_t frame_bytes, TimePoint now);
+
+  /// The connection closed, and all that it delivered was passed in before.
+  [[nodiscard]] Effects on_closed(ConnectionId connection, TimePoint now);
+
+  /// The loop itself came `lag` too late, and has passed in everything that waited. Closings of
+  /// that moment come after this, with the same `now`.
+  void observer_late(Duration lag, TimePoint now);
+
+  /// Sends the beats and judges what is due.
+  [[nodiscard]] Effects advance(TimePoint now);
+
+  /// The next time at which advance() has something to do; nullopt if there is none.
+  [[nodiscard]] std::optional<TimePoint> next_deadline() const;
+
+  [[nodiscard]] Epoch epoch() const { return epoch_; }
+  [[nodiscard]] MembershipVersion version() const { return MembershipVersion{version_}; }
+  /// Those announced and not ended, by name.
+  [[nodiscard]] std::vector<Member> members() const;
+  /// What a StatusQuery is answered.
+  [[nodiscard]] control::StatusReply status(TimePoint now) const;
+  [[nodiscard]] const BrokerCounters& counters() const { return counters_; }
+
+ private:
+  struct Node {
+    Member member;  // kJoined or kSuspect
+    std::string address;
+    TimePoint joined;
+    TimePoint attach_by;  // while not announced: abandoned then
+    bool announced = false;
+    std::optional<ConnectionId> control = {};  // nullopt: closed, the grace runs
+    std::optional<ConnectionId> data = {};
+    std::deque<ConnectionId> replaced = {};  // not yet closed; oldest first
+    std::deque<std::uint64_t> tokens =
+        {};                           // newest last; with older ones an Attach may be on its way
+    bool attached_by_newest = false;  // `data` came with the newest token
+    BeatBook beats;
+    std::uint64_t newest_beat = 0;
+    std::uint32_t participants = 0;
+    std::uint32_t conversations = 0;
+    std::size_t bytes;
+  };
+  enum class Role : std::uint8_t { kControl, kData, kReplaced };
+  struct Binding {
+    NodeName node;
+    Role role;
+  };
+  struct Claim {
+    ConnectionId connection;
+    std::string address;
+    control::Join join;
+  };
+
+  // one for each frame that a node may send
+  void on_frame(ConnectionId connection, std::string_view address, control::Join& join);
+  void on_frame(ConnectionId connection, const control::Attach& attach);
+  void on_frame(ConnectionId connection, const control::NodeBeat& beat);
+  void on_frame(ConnectionId connection, const control::Leave& leave);
+
+  void on_undecodable(ConnectionId connection, std::string_view bytes, const Error& error);
+  void admit(ConnectionId connection, std::string_view address, const control::Join& join);
+  void resume(Node& node, ConnectionId connection, std::string_view address);
+  void claim(const Node& holder, ConnectionId connection, std::string_view address,
+             control::Join join);
+  void settle_claim(const NodeName& name);
+  void settle_claims();
+  [[nodiscard]] std::optional<std::string> over_limit(const Member& member) const;
+
+  void give_token(Node& node);
+  void welcome(Node& node);
+  void announce_join(Node& node);
+  void announce(const std::vector<control::Change>& changes);
+  void apply(const LivenessChange& change, std::vector<control::Change>& changes);
+  /// Ends the incarnation and unbinds all of it. Returns the change, if it had been announced.
+  [[nodiscard]] std::optional<control::Change> end(const NodeName& name, MemberState state,
+                                                   const Evidence& evidence);
+  void abandon_late_joins();
+  void send_beats();
+  void send_beat(Node& node);
+
+  void replace(Node& node, ConnectionId connection);
+  [[nodiscard]] const Binding* binding_of(ConnectionId connection) const;
+  [[nodiscard]] Node& node_of(const Binding& binding) { return nodes_.at(binding.node); }
+  [[nodiscard]] bool is_well(const Node& node) const;
+
+  void send(ConnectionId connection, const ControlFrame& frame);
+  void refuse(ConnectionId connection, control::RefusalCode code, std::string text);
+  void refuse_claim(const Claim& claim, std::string text);
+  void refuse_join(ConnectionId connection, const control::Join& join, control::RefusalCode code,
+                   std::string text);
+  void answer_unknown(ConnectionId connection);
+  void bad_frame(ConnectionId connection, BadFrameReason reason, std::string detail);
+  void drop(DropCause cause);
+  void move_time_to(TimePoint now);
+  [[nodiscard]] Effects take_effects();
+
+  Settings settings_;
+  TokenSource token_source_;
+  Epoch epoch_;
+  TimePoint started_;
+  TimePoint now_;
+  std::uint64_t version_ = 0;
+  FailureDetector detector_;
+  std::map<NodeName, Node> nodes_;
+  std::size_t nodes_bytes_ = 0;
+  std::map<Incarnation, NodeName> incarnations_;  // of nodes_
+  std::map<ConnectionId, Binding> connections_;   // of nodes_
+  std::map<std::uint64_t, NodeName> tokens_;      // of nodes_
+  std::map<NodeName, Claim> claims_;              // that wait
+  std::optional<TimePoint> next_beat_;            // nullopt: there are no nodes
+  EndedIncarnations ended_;
+  History history_;
+  ReplyLimiter strangers_;
+  BrokerCounters counters_;
+  Effects effects_;  // of the call that runs
+};
+
+}  // namespace liminal::broker

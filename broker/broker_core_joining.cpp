@@ -1,0 +1,308 @@
+// Joins, resumes, attachments, and claims on held names.
+#include <algorithm>
+#include <utility>
+
+#include "broker/broker_core.hpp"
+#include "common/base/text.hpp"
+
+namespace liminal::broker {
+namespace {
+
+using std::chrono::seconds;
+
+// A node that reopens connections faster than the old ones close is told that it is unknown.
+constexpr std::size_t kReplacedMax = 8;
+constexpr std::size_t kTokensMax = 4;  // of one node
+constexpr std::size_t kUnechoedBeatsMax = 65536;
+
+// Deadlines start anew at most three times, so an echo that still matters is at most four
+// down_after old.
+std::size_t unechoed_beats_max(const ClusterSettings& cluster) {
+  const auto beats = 4 * (cluster.down_after / cluster.beat_interval) + 16;
+  return std::min(static_cast<std::size_t>(beats), kUnechoedBeatsMax);
+}
+
+// For people: to the millisecond, from 10 s on to the second.
+std::string rounded(Duration duration) {
+  if (duration >= seconds{10}) return to_string(std::chrono::floor<seconds>(duration));
+  return to_string(std::chrono::floor<std::chrono::milliseconds>(duration));
+}
+
+std::string describe(const NodeName& name, Incarnation incarnation) {
+  return "'" + name.value() + "' (incarnation " + to_hex(incarnation.value()) + ")";
+}
+
+Member member_of(const control::Join& join) {
+  return Member{.name = join.name,
+                .incarnation = join.incarnation,
+                .state = MemberState::kJoined,
+                .light = join.light,
+                .services = join.services,
+                .labels = join.labels};
+}
+
+}  // namespace
+
+void BrokerCore::on_frame(ConnectionId connection, std::string_view address, control::Join& join) {
+  if (const Binding* binding = binding_of(connection)) {
+    Node& node = node_of(*binding);
+    if (binding->role != Role::kControl || node.member.name != join.name ||
+        node.member.incarnation != join.incarnation) {
+      bad_frame(connection, BadFrameReason::kOutOfPlace, "a join on a connection that is in use");
+      return;
+    }
+    resume(node, connection, address);
+    return;
+  }
+  for (const auto& [name, waiting] : claims_) {
+    if (waiting.connection != connection) continue;
+    bad_frame(connection, BadFrameReason::kOutOfPlace, "a join on a connection that waits for one");
+    return;
+  }
+  if (join.incarnation == local_incarnation()) {
+    refuse_join(connection, join, control::RefusalCode::kMalformed,
+                "the incarnation 0 is nobody's");
+    return;
+  }
+  if (ended_.contains(join.incarnation)) {  // fenced: it takes a new incarnation and joins anew
+    ++counters_.unknown_replies;
+    send(connection, control::Unknown{epoch_});
+    return;
+  }
+  const auto owner = incarnations_.find(join.incarnation);
+  if (owner != incarnations_.end() && owner->second != join.name) {
+    refuse_join(connection, join, control::RefusalCode::kNameTaken,
+                "the incarnation " + to_hex(join.incarnation.value()) + " is that of node '" +
+                    owner->second.value() + "'");
+    return;
+  }
+  const auto holder = nodes_.find(join.name);
+  if (holder == nodes_.end()) {
+    admit(connection, address, join);
+  } else if (holder->second.member.incarnation == join.incarnation) {
+    resume(holder->second, connection, address);
+  } else {
+    claim(holder->second, connection, address, std::move(join));
+  }
+}
+
+void BrokerCore::admit(ConnectionId connection, std::string_view address,
+                       const control::Join& join) {
+  const Member member = member_of(join);
+  if (const auto limit = over_limit(member)) {
+    refuse_join(connection, join, control::RefusalCode::kLimit, *limit);
+    return;
+  }
+  const std::size_t bytes = description_bytes(member);
+  const auto added =
+      nodes_.emplace(member.name, Node{.member = member,
+                                       .address = std::string{address},
+                                       .joined = now_,
+                                       .attach_by = now_ + settings_.cluster.down_after,
+                                       .control = connection,
+                                       .beats = BeatBook{unechoed_beats_max(settings_.cluster)},
+                                       .bytes = bytes});
+  Node& node = added.first->second;
+  nodes_bytes_ += bytes;
+  incarnations_.emplace(member.incarnation, member.name);
+  connections_.insert_or_assign(connection, Binding{member.name, Role::kControl});
+  give_token(node);
+  strangers_.forget(connection);
+  detector_.watch(member.incarnation, now_);
+  if (!next_beat_) next_beat_ = now_ + settings_.cluster.beat_interval;
+  welcome(node);
+}
+
+void BrokerCore::resume(Node& node, ConnectionId connection, std::string_view address) {
+  const NodeName name = node.member.name;
+  std::vector<control::Change> changes;
+  if (node.control != connection) {
+    if (node.control) replace(node, *node.control);
+    node.control = connection;
+    node.address = address;
+    connections_.insert_or_assign(connection, Binding{name, Role::kControl});
+    strangers_.forget(connection);
+    ++counters_.resumes;
+    effects_.push_back(effect::NodeResumed{name, node.member.incarnation, node.address});
+    const auto change = detector_.resumed(node.member.incarnation, now_);
+    if (change) apply(*change, changes);
+    node.attach_by = now_ + settings_.cluster.down_after;
+  }
+  give_token(node);
+
+  welcome(node);  // first: what follows is told as changes of its version
+  announce(changes);
+  if (!node.announced && node.data) announce_join(node);
+  settle_claim(name);
+}
+
+void BrokerCore::give_token(Node& node) {
+  node.tokens.push_back(token_source_.next());
+  tokens_.emplace(node.tokens.back(), node.member.name);
+  node.attached_by_newest = false;
+  if (node.tokens.size() <= kTokensMax) return;
+  tokens_.erase(node.tokens.front());
+  node.tokens.pop_front();
+}
+
+void BrokerCore::welcome(Node& node) {
+  control::Welcome frame{.epoch = epoch_,
+                         .version = version(),
+                         .token = node.tokens.back(),
+                         .settings = settings_.cluster,
+                         .members = {}};
+  for (const auto& [name, other] : nodes_) {
+    if (other.announced && &other != &node) frame.members.push_back(other.member);
+  }
+  send(*node.control, frame);
+  send_beat(node);  // at once, so that its echo is early
+}
+
+std::optional<std::string> BrokerCore::over_limit(const Member& member) const {
+  const std::size_t bytes = description_bytes(member);
+  if (nodes_.size() >= settings_.nodes_max) {
+    return "there are " + std::to_string(nodes_.size()) + " nodes, and no more may join";
+  }
+  if (bytes > settings_.node_bytes_max) {
+    return "services and labels of the node take " + std::to_string(bytes) + " bytes, more than " +
+           std::to_string(settings_.node_bytes_max);
+  }
+  if (nodes_bytes_ + bytes > settings_.all_nodes_bytes_max) {
+    return "services and labels of all nodes would take more than " +
+           std::to_string(settings_.all_nodes_bytes_max) + " bytes";
+  }
+  return std::nullopt;
+}
+
+void BrokerCore::on_frame(ConnectionId connection, const control::Attach& attach) {
+  const Binding* binding = binding_of(connection);
+  if (binding != nullptr && binding->role == Role::kReplaced) {
+    ++counters_.ignored_control;
+    return;
+  }
+  const auto found = tokens_.find(attach.token);
+  if (binding != nullptr && (binding->role == Role::kControl || found == tokens_.end() ||
+                             found->second != binding->node)) {
+    bad_frame(connection, BadFrameReason::kOutOfPlace, "an attach on a connection that is in use");
+    return;
+  }
+  if (found == tokens_.end()) {
+    answer_unknown(connection);
+    return;
+  }
+  Node& node = nodes_.at(found->second);
+  const bool is_newest = attach.token == node.tokens.back();
+  if (!is_newest && node.attached_by_newest) {  // overtaken: the node uses the later one
+    replace(node, connection);
+    ++counters_.ignored_control;
+    return;
+  }
+  if (node.data && node.data != connection) replace(node, *node.data);
+  node.data = connection;
+  node.attached_by_newest = is_newest;
+  connections_.insert_or_assign(connection, Binding{node.member.name, Role::kData});
+  strangers_.forget(connection);
+  if (!node.announced && node.control) announce_join(node);
+  send(connection, control::Attached{});
+}
+
+void BrokerCore::announce_join(Node& node) {
+  node.announced = true;
+  ++counters_.joins;
+  history_.forget(node.member.name);
+  effects_.push_back(effect::NodeJoined{node.member.name, node.member.incarnation, node.address,
+                                        node.member.light});
+  Member joined = node.member;
+  joined.state = MemberState::kJoined;
+  announce({{joined, std::nullopt}});
+  if (node.member.state == MemberState::kSuspect) {
+    effects_.push_back(effect::NodeSuspect{node.member.name, node.member.incarnation});
+    announce({{node.member, std::nullopt}});
+  }
+}
+
+void BrokerCore::abandon_late_joins() {
+  std::vector<NodeName> late;
+  for (const auto& [name, node] : nodes_) {
+    if (!node.announced && now_ >= node.attach_by) late.push_back(name);
+  }
+  for (const NodeName& name : late) {
+    (void)end(name, MemberState::kDown, Evidence{});  // unannounced: there is nothing to tell
+  }
+}
+
+void BrokerCore::replace(Node& node, ConnectionId connection) {
+  connections_.insert_or_assign(connection, Binding{node.member.name, Role::kReplaced});
+  node.replaced.push_back(connection);
+  if (node.replaced.size() <= kReplacedMax) return;
+  connections_.erase(node.replaced.front());
+  node.replaced.pop_front();
+}
+
+// ---- claims on a held name ----
+
+void BrokerCore::claim(const Node& holder, ConnectionId connection, std::string_view address,
+                       control::Join join) {
+  Claim claim{connection, std::string{address}, std::move(join)};
+  const NodeName name = holder.member.name;
+  if (is_well(holder)) {
+    refuse_claim(claim, "");
+    return;
+  }
+  const auto waiting = claims_.find(name);
+  if (waiting != claims_.end()) {
+    if (waiting->second.join.incarnation != claim.join.incarnation) {
+      refuse_claim(claim, "incarnation " + to_hex(waiting->second.join.incarnation.value()) +
+                              " from " + waiting->second.address + " waits for it already; ");
+      return;
+    }
+    waiting->second = std::move(claim);  // the same node on a new connection
+    return;
+  }
+  if (claims_.size() >= settings_.claims_max) {
+    refuse_join(connection, claim.join, control::RefusalCode::kLimit,
+                std::to_string(claims_.size()) + " claims on held names wait, and no more may");
+    return;
+  }
+  effects_.push_back(effect::ClaimWaits{name, claim.join.incarnation, claim.address});
+  claims_.emplace(name, std::move(claim));
+}
+
+void BrokerCore::settle_claim(const NodeName& name) {
+  const auto waiting = claims_.find(name);
+  if (waiting == claims_.end()) return;
+  const auto holder = nodes_.find(name);
+  if (holder != nodes_.end() && !is_well(holder->second)) return;
+
+  Claim claim = std::move(waiting->second);
+  claims_.erase(waiting);
+  if (holder != nodes_.end()) {
+    refuse_claim(claim, "");
+  } else {
+    // the checks of a join again: its incarnation may have been used elsewhere meanwhile
+    on_frame(claim.connection, claim.address, claim.join);
+  }
+}
+
+void BrokerCore::settle_claims() {
+  std::vector<NodeName> names;
+  names.reserve(claims_.size());
+  for (const auto& [name, waiting] : claims_) names.push_back(name);
+  for (const NodeName& name : names) settle_claim(name);
+}
+
+void BrokerCore::refuse_claim(const Claim& claim, std::string text) {
+  const Node& holder = nodes_.at(claim.join.name);
+  text += "the name is held by " + describe(holder.member.name, holder.member.incarnation) +
+          " from " + holder.address + ", joined " + rounded(now_ - holder.joined) + " ago";
+  ++counters_.refusals;
+  effects_.push_back(
+      effect::ClaimRefused{claim.join.name, claim.join.incarnation, claim.address, text});
+  refuse(claim.connection, control::RefusalCode::kNameTaken, std::move(text));
+}
+
+bool BrokerCore::is_well(const Node& node) const {
+  return node.control && node.member.state == MemberState::kJoined;
+}
+
+}  // namespace liminal::broker

@@ -1,0 +1,180 @@
+#include "broker/broker_loop.hpp"
+
+#include <algorithm>
+#include <utility>
+
+namespace liminal::broker {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr Duration kWaitMax = std::chrono::seconds{1};  // ended pipes are reaped then
+constexpr Duration kOutboxRetry = milliseconds{5};      // while something waits in an outbox
+constexpr Duration kSettleMax = milliseconds{100};      // after being late
+constexpr Duration kReadMax = std::chrono::seconds{1};  // after that, with more still coming
+constexpr Duration kWaitResolution = milliseconds{1};   // waits are rounded up to it
+
+}  // namespace
+
+BrokerLoop::BrokerLoop(net::RouterSocket door, BrokerCore core, const Clock& clock,
+                       net::Waker& waker, Settings settings)
+    : door_(std::move(door)),
+      core_(std::move(core)),
+      clock_(clock),
+      waker_(waker),
+      settings_(settings),
+      own_lag_(settings.beat_interval, std::min(settings.beat_interval, kSettleMax)),
+      now_(clock.now()) {}
+
+void BrokerLoop::run() {
+  door_.adopt();
+  log_.serves(core_.epoch(), door_.endpoints());
+  now_ = clock_.now();
+  while (!stop_.load()) turn();
+  log_.stops();
+}
+
+void BrokerLoop::stop() noexcept {
+  stop_.store(true);
+  waker_.notify();
+}
+
+void BrokerLoop::turn() {
+  wait();
+  now_ = clock_.now();
+  own_lag_.woke(now_);
+
+  all_read_ = read_some(now_);
+  if (const auto judge_after = own_lag_.judge_after()) {
+    // a flood must not keep it from its beats for ever
+    const bool read_enough = all_read_ || now_ >= *judge_after + kReadMax;
+    const auto lag = read_enough ? own_lag_.take(now_) : std::nullopt;
+    if (!lag) {  // more may have come meanwhile: read it first
+      flush_outboxes();
+      return;
+    }
+    ++counters_.late;
+    log_.was_late(*lag);
+    core_.observer_late(*lag, now_);
+  }
+  if (all_read_) judge_closings(now_);
+  carry_out(core_.advance(now_), now_);
+  flush_outboxes();
+}
+
+void BrokerLoop::wait() {
+  TimePoint until = now_ + kWaitMax;
+  if (!all_read_) until = now_;
+  if (!outboxes_.empty()) until = std::min(until, now_ + kOutboxRetry);
+  if (const auto judge_after = own_lag_.judge_after()) {
+    until = std::min(until, *judge_after);
+  } else if (const auto deadline = core_.next_deadline()) {
+    until = std::min(until, *deadline);
+  }
+  own_lag_.will_wake_by(std::max(until, now_) + kWaitResolution);
+  door_.wait(waker_, std::max(until - now_, Duration::zero()));
+}
+
+bool BrokerLoop::read_some(TimePoint now) {
+  for (int i = 0; i < settings_.messages_per_turn_max; ++i) {
+    auto received = door_.try_receive();
+    if (!received) {
+      log_.socket_error(received.error(), now);
+      return false;
+    }
+    if (!received->has_value()) return true;
+    take(std::move(**received), now);
+  }
+  return false;
+}
+
+void BrokerLoop::take(net::RouterSocket::Incoming message, TimePoint now) {
+  if (given_up_.contains(message.connection)) return;  // its node was told nothing for too long
+  net::Parts& parts = message.parts;
+  if (parts.size() == 1) {
+    carry_out(core_.on_control(message.connection, message.peer, parts[0].view(), now), now,
+              message.peer);
+  } else if (parts.size() == 2) {
+    carry_out(core_.on_data(message.connection, parts[0].view(), parts[1].view().size(), now), now,
+              message.peer, &parts[1]);
+  } else {
+    ++counters_.dropped_malformed;
+  }
+}
+
+void BrokerLoop::judge_closings(TimePoint now) {
+  for (const ConnectionId connection : door_.closed()) {
+    outboxes_.erase(connection);
+    if (given_up_.erase(connection) > 0) continue;  // the core knows it as closed
+    carry_out(core_.on_closed(connection, now), now);
+  }
+}
+
+void BrokerLoop::carry_out(Effects effects, TimePoint now, std::string_view peer,
+                           net::MessagePart* held) {
+  for (const Effect& effect : effects) {
+    if (const auto* send = std::get_if<effect::Send>(&effect)) {
+      send_control(*send, now);
+    } else if (const auto* header = std::get_if<effect::Forward>(&effect)) {
+      if (held != nullptr) forward(*header, std::move(*held));
+    } else {
+      log_.event(effect, peer, now);
+    }
+  }
+}
+
+void BrokerLoop::send_control(const effect::Send& send, TimePoint now) {
+  if (given_up_.contains(send.connection)) return;
+  net::Parts message;
+  message.emplace_back(send.bytes);
+  if (!send_or_queue(send.connection, message)) give_up(send.connection, now);
+}
+
+void BrokerLoop::forward(const effect::Forward& forward, net::MessagePart frame) {
+  if (given_up_.contains(forward.connection)) return;
+  net::Parts message;
+  message.reserve(2);
+  message.emplace_back(forward.header);
+  message.push_back(std::move(frame));
+  if (!send_or_queue(forward.connection, message)) ++counters_.dropped_at_outbox;
+}
+
+bool BrokerLoop::send_or_queue(ConnectionId connection, net::Parts& message) {
+  auto outbox = outboxes_.find(connection);
+  if (outbox == outboxes_.end()) {
+    const Result<void> sent = door_.send(connection, message);
+    if (sent) return true;
+    if (sent.error().code != Errc::kWouldBlock) {
+      // gone: its closing comes, and what was lost with it is said anew or sent again
+      ++counters_.dropped_unreachable;
+      return true;
+    }
+    outbox = outboxes_.emplace(connection, Outbox{settings_.outbox_bytes_max}).first;
+  }
+  return outbox->second.push(message);
+}
+
+void BrokerLoop::give_up(ConnectionId connection, TimePoint now) {
+  const auto outbox = outboxes_.find(connection);
+  log_.gave_up(connection, outbox == outboxes_.end() ? 0 : outbox->second.bytes());
+  if (outbox != outboxes_.end()) outboxes_.erase(outbox);
+  given_up_.insert(connection);
+  ++counters_.given_up;
+  carry_out(core_.on_closed(connection, now), now);
+}
+
+void BrokerLoop::flush_outboxes() {
+  for (auto outbox = outboxes_.begin(); outbox != outboxes_.end();) {
+    const ConnectionId connection = outbox->first;
+    const auto error =
+        outbox->second.flush([&](net::Parts& message) { return door_.send(connection, message); });
+    if (error) {
+      ++counters_.dropped_unreachable;
+      outbox = outboxes_.erase(outbox);
+    } else {
+      outbox = outbox->second.empty() ? outboxes_.erase(outbox) : std::next(outbox);
+    }
+  }
+}
+
+}  // namespace liminal::broker

@@ -1,0 +1,120 @@
+#include "broker/broker_options.hpp"
+
+#include <arpa/inet.h>
+
+#include <algorithm>
+#include <chrono>
+
+namespace liminal::broker {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+constexpr Duration kDownAfterMin = seconds{1};
+constexpr Duration kDownAfterMax = seconds{30};  // zmtp_heartbeat_timeout() is beyond twice that
+constexpr Duration kBeatIntervalMin = milliseconds{10};
+constexpr std::uint64_t kPayloadMax = std::uint64_t{1} << 30;
+
+std::string value_of(const config::Parsed& parsed, const std::string& name) {
+  return "--" + name + " (" + parsed.value(name) + ")";
+}
+
+}  // namespace
+
+config::Options broker_option_table() {
+  namespace expect = config::expect;
+  return config::Options{
+      {.program = "liminal-broker",
+       .summary = "Connects nodes: membership, routing, and the verdict on which of them live."},
+      {{.name = "listen",
+        .placeholder = "ENDPOINT",
+        .help = "where nodes connect",
+        .default_value = "tcp://127.0.0.1:7411",
+        .repeatable = true,
+        .wrong = expect::listen_endpoint()},
+       {.name = "insecure",
+        .help = "listen beyond loopback although nobody is authenticated",
+        .flag = true},
+       {.name = "beat-interval",
+        .placeholder = "DURATION",
+        .help = "between two heartbeats",
+        .default_value = "250ms",
+        .wrong = expect::duration(kBeatIntervalMin, kDownAfterMax)},
+       {.name = "suspect-after",
+        .placeholder = "DURATION",
+        .help = "a node silent for this long gets no new work",
+        .default_value = "1250ms",
+        .wrong = expect::duration(kBeatIntervalMin, kDownAfterMax)},
+       {.name = "down-after",
+        .placeholder = "DURATION",
+        .help = "a node silent for this long is down, for good",
+        .default_value = "3s",
+        .wrong = expect::duration(kDownAfterMin, kDownAfterMax)},
+       {.name = "reconnect-grace",
+        .placeholder = "DURATION",
+        .help = "a node whose connection closed may resume within this",
+        .default_value = "500ms",
+        .wrong = expect::duration(Duration::zero(), kDownAfterMax)},
+       {.name = "payload-max",
+        .placeholder = "SIZE",
+        .help = "the largest payload of a message",
+        .default_value = "16MiB",
+        .wrong = expect::size(1, kPayloadMax)},
+       {.name = "log-level",
+        .placeholder = "LEVEL",
+        .help = "what is logged to stderr: debug, info, warning, error or off",
+        .default_value = "info",
+        .wrong = expect::one_of({"debug", "info", "warning", "error", "off"})}}};
+}
+
+Result<BrokerOptions> read_broker_options(const config::Parsed& parsed) {
+  BrokerOptions options{.listen = parsed.values("listen"),
+                        .insecure = parsed.flag("insecure"),
+                        .cluster = {.beat_interval = parsed.duration("beat-interval"),
+                                    .suspect_after = parsed.duration("suspect-after"),
+                                    .down_after = parsed.duration("down-after"),
+                                    .reconnect_grace = parsed.duration("reconnect-grace"),
+                                    .payload_bytes_max = parsed.size("payload-max")},
+                        .log_level = parsed.value("log-level")};
+  const ClusterSettings& cluster = options.cluster;
+  if (cluster.beat_interval >= cluster.suspect_after) {
+    return tl::unexpected(parsed.complaint(
+        "suspect-after", "a duration longer than " + value_of(parsed, "beat-interval")));
+  }
+  if (cluster.suspect_after >= cluster.down_after) {
+    return tl::unexpected(parsed.complaint(
+        "down-after", "a duration longer than " + value_of(parsed, "suspect-after")));
+  }
+  for (const std::string& endpoint : options.listen) {
+    if (options.insecure || is_loopback(endpoint)) continue;
+    return tl::unexpected(parsed.complaint(
+        "listen", "an address of loopback, e.g. tcp://127.0.0.1:7411, since whoever reaches '" +
+                      endpoint + "' could join; or add --insecure"));
+  }
+  return options;
+}
+
+bool is_loopback(std::string_view endpoint) {
+  if (endpoint.starts_with("ipc://")) return true;
+  constexpr std::string_view kTcp = "tcp://";
+  if (!endpoint.starts_with(kTcp)) return false;
+  std::string_view host = endpoint.substr(kTcp.size());
+  host = host.substr(0, host.rfind(':'));
+  if (host.starts_with('[') && host.ends_with(']')) host = host.substr(1, host.size() - 2);
+
+  const std::string text{host};
+  in_addr v4{};
+  if (inet_pton(AF_INET, text.c_str(), &v4) == 1) return (ntohl(v4.s_addr) >> 24) == 127;
+  in6_addr v6{};
+  if (inet_pton(AF_INET6, text.c_str(), &v6) == 1) return IN6_IS_ADDR_LOOPBACK(&v6) != 0;
+  return host == "localhost" || host == "lo";
+}
+
+Duration zmtp_heartbeat_timeout(Duration down_after) {
+  constexpr Duration kAtLeast = seconds{20};
+  constexpr Duration kAtMost = seconds{64};
+  return std::clamp<Duration>(4 * down_after, kAtLeast, kAtMost);
+}
+
+}  // namespace liminal::broker

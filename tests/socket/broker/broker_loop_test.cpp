@@ -1,0 +1,230 @@
+// Goal: the loop joins BrokerCore and the socket: real connections are served, closings judged, and
+// a peer that takes nothing is bounded.
+#include "broker/broker_loop.hpp"
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <optional>
+#include <string>
+#include <thread>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "common/wire/codec.hpp"
+
+namespace liminal::broker {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr ClusterSettings kCluster{.beat_interval = 50ms,
+                                   .suspect_after = 5s,
+                                   .down_after = 10s,
+                                   .reconnect_grace = 100ms,
+                                   .payload_bytes_max = 1024};
+
+class BrokerLoopTest : public ::testing::Test {
+ protected:
+  void serve(std::size_t outbox_bytes_max = std::size_t{64} * 1024 * 1024) {
+    net::SocketLimits limits;
+    limits.queued_messages_max = 10;
+    auto door = net::RouterSocket::bind(context, {"tcp://127.0.0.1:*"}, limits);
+    ASSERT_TRUE(door) << door.error().detail;
+    endpoint = door->endpoints().at(0);
+    BrokerCore::Settings settings;
+    settings.cluster = kCluster;
+    loop.emplace(*std::move(door), BrokerCore{settings, Random{1}, clock.now()}, clock, waker,
+                 BrokerLoop::Settings{.beat_interval = 1h, .outbox_bytes_max = outbox_bytes_max});
+    thread = std::thread{[this] { loop->run(); }};
+  }
+  void TearDown() override {
+    if (thread.joinable()) stop();
+  }
+  void stop() {
+    loop->stop();
+    thread.join();
+  }
+
+  net::DealerSocket connect(int queued_messages_max = 1000) {
+    net::SocketLimits limits;
+    limits.queued_messages_max = queued_messages_max;
+    auto socket = net::DealerSocket::connect(context, endpoint, limits);
+    EXPECT_TRUE(socket);
+    return *std::move(socket);
+  }
+
+  /// Until it succeeds, for as long as a busy machine may need.
+  template <class Done>
+  bool eventually(net::DealerSocket& socket, Done&& done) {
+    const TimePoint end = clock.now() + 20s;
+    net::Waker nobody;
+    while (clock.now() < end) {
+      if (done()) return true;
+      net::wait({&socket}, nobody, 10ms);
+    }
+    return false;
+  }
+  bool send(net::DealerSocket& socket, std::vector<std::string> texts) {
+    net::Parts parts;
+    for (std::string& text : texts) parts.emplace_back(std::move(text));
+    return eventually(socket, [&] {
+      while (socket.try_event()) {
+      }
+      return socket.send(parts).has_value();
+    });
+  }
+  std::optional<net::Parts> receive(net::DealerSocket& socket) {
+    std::optional<net::Parts> got;
+    (void)eventually(socket, [&] {
+      auto received = socket.try_receive();
+      if (received && *received) got = std::move(**received);
+      return got.has_value();
+    });
+    return got;
+  }
+  /// The next frame of the kind; others are passed over.
+  template <class Frame>
+  std::optional<Frame> next(net::DealerSocket& socket) {
+    for (int i = 0; i < 1000; ++i) {
+      const auto parts = receive(socket);
+      if (!parts) return std::nullopt;
+      auto frame = wire::decode_control(parts->at(0).view());
+      if (!frame) return std::nullopt;
+      if (auto* wanted = std::get_if<Frame>(&*frame)) return *std::move(wanted);
+    }
+    return std::nullopt;
+  }
+  using Labels = std::vector<std::pair<std::string, std::string>>;
+  std::string join_bytes(const std::string& name, std::uint64_t incarnation, Labels labels = {}) {
+    return wire::encode(ControlFrame{control::Join{.name = NodeName{name},
+                                                   .incarnation = Incarnation{incarnation},
+                                                   .light = false,
+                                                   .services = {},
+                                                   .labels = std::move(labels)}});
+  }
+  struct Pair {
+    net::DealerSocket control;
+    net::DealerSocket data;
+  };
+  std::optional<Pair> join(const std::string& name, std::uint64_t incarnation, Labels labels = {}) {
+    Pair pair{connect(), connect(2)};
+    if (!send(pair.control, {join_bytes(name, incarnation, std::move(labels))}))
+      return std::nullopt;
+    const auto welcome = next<control::Welcome>(pair.control);
+    if (!welcome) return std::nullopt;
+    if (!send(pair.data, {wire::encode(ControlFrame{control::Attach{welcome->token}})}))
+      return std::nullopt;
+    if (!next<control::Attached>(pair.data)) return std::nullopt;
+    return pair;
+  }
+
+  net::NetContext context;
+  net::Waker waker;
+  SystemClock clock;
+  std::string endpoint;
+  std::optional<BrokerLoop> loop;
+  std::thread thread;
+};
+
+TEST_F(BrokerLoopTest, NodesJoinBeatAndExchangeFrames) {
+  serve();
+  auto a = join("a", 1);
+  auto b = join("b", 2);
+  ASSERT_TRUE(a && b);
+  ASSERT_TRUE(send(a->data, {wire::encode(RouteTo{NodeName{"b"}, Incarnation{2}}), "frame"}));
+  const auto parts = receive(b->data);
+  ASSERT_TRUE(parts);
+  ASSERT_EQ(parts->size(), 2u);
+  const auto header = wire::decode_route_from(parts->at(0).view());
+  ASSERT_TRUE(header);
+  EXPECT_EQ(header->node, NodeName{"a"});
+  EXPECT_EQ(parts->at(1).view(), "frame");
+  EXPECT_TRUE(next<control::BrokerBeat>(a->control));
+  const auto first = next<control::BrokerBeat>(a->control);
+  const auto second = next<control::BrokerBeat>(a->control);
+  ASSERT_TRUE(first && second);
+  EXPECT_EQ(second->number, first->number + 1);
+}
+
+TEST_F(BrokerLoopTest, AClosedConnectionBecomesAVerdictThatOthersAreTold) {
+  serve();
+  auto a = join("a", 1);
+  auto b = join("b", 2);
+  ASSERT_TRUE(a && b);
+  b.reset();
+  for (;;) {
+    const auto changes = next<control::Changes>(a->control);
+    ASSERT_TRUE(changes);
+    if (changes->changes.empty()) continue;
+    const control::Change& change = changes->changes.front();
+    if (change.member.state == MemberState::kJoined) continue;
+    EXPECT_EQ(change.member.state, MemberState::kDown);
+    EXPECT_EQ(change.evidence->source, EvidenceSource::kConnectionClosed);
+    break;
+  }
+}
+
+TEST_F(BrokerLoopTest, ALeaveThatWasSentBeforeTheClosingIsNoCrash) {
+  serve();
+  auto a = join("a", 1);
+  auto b = join("b", 2);
+  ASSERT_TRUE(a && b);
+  ASSERT_TRUE(send(b->control, {wire::encode(ControlFrame{control::Leave{}})}));
+  // a frame behind the leave is answered: so the leave was read before the socket closes
+  ASSERT_TRUE(send(b->control, {wire::encode(ControlFrame{control::StatusQuery{}})}));
+  ASSERT_TRUE(next<control::StatusReply>(b->control));
+  b.reset();
+  for (;;) {
+    const auto changes = next<control::Changes>(a->control);
+    ASSERT_TRUE(changes);
+    if (changes->changes.empty()) continue;
+    if (changes->changes.front().member.state == MemberState::kJoined) continue;
+    EXPECT_EQ(changes->changes.front().member.state, MemberState::kLeft);
+    break;
+  }
+}
+
+TEST_F(BrokerLoopTest, APeerThatReadsNothingCostsItsOutboxAndNobodyElse) {
+  serve(256 * 1024);
+  auto a = join("a", 1);
+  auto slow = join("slow", 2);
+  auto c = join("c", 3);
+  ASSERT_TRUE(a && slow && c);
+  const std::string header = wire::encode(RouteTo{NodeName{"slow"}, Incarnation{2}});
+  for (int i = 0; i < 400; ++i) {
+    ASSERT_TRUE(send(a->data, {header, std::string(100'000, 'x')}));
+  }
+  ASSERT_TRUE(send(a->data, {wire::encode(RouteTo{NodeName{"c"}, Incarnation{3}}), "quick"}));
+  const auto parts = receive(c->data);
+  ASSERT_TRUE(parts);
+  EXPECT_EQ(parts->at(1).view(), "quick");
+  stop();
+  EXPECT_GT(loop->counters().dropped_at_outbox, 0u);
+  EXPECT_EQ(loop->counters().given_up, 0u);
+  EXPECT_EQ(loop->core().members().size(), 3u);
+}
+
+TEST_F(BrokerLoopTest, APeerThatTakesNoControlFramesIsGivenUpAndJudgedAsClosed) {
+  serve(256 * 1024);
+  auto a = join("a", 1, Labels{{"k1", std::string(16'000, 'x')}, {"k2", std::string(16'000, 'x')}});
+  auto mute = join("mute", 2);
+  ASSERT_TRUE(a && mute);
+  // each join again is answered by a Welcome that lists a; nobody reads them
+  for (int i = 0; i < 2000; ++i) ASSERT_TRUE(send(mute->control, {join_bytes("mute", 2)}));
+  for (;;) {
+    const auto changes = next<control::Changes>(a->control);
+    ASSERT_TRUE(changes);
+    if (changes->changes.empty()) continue;
+    if (changes->changes.front().member.state == MemberState::kJoined) continue;
+    EXPECT_EQ(changes->changes.front().member.state, MemberState::kDown);
+    EXPECT_EQ(changes->changes.front().evidence->source, EvidenceSource::kConnectionClosed);
+    break;
+  }
+  stop();
+  EXPECT_EQ(loop->counters().given_up, 1u);
+}
+
+}  // namespace
+}  // namespace liminal::broker

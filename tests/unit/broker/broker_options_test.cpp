@@ -1,0 +1,82 @@
+// Goal: what the broker refuses to start with, and what it derives.
+#include "broker/broker_options.hpp"
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+
+namespace liminal::broker {
+namespace {
+
+using namespace std::chrono_literals;
+
+Result<BrokerOptions> read(const std::vector<std::string>& arguments) {
+  const auto parsed = broker_option_table().parse(
+      arguments, [](const std::string&) -> std::optional<std::string> { return std::nullopt; });
+  if (!parsed) return tl::unexpected(parsed.error());
+  return read_broker_options(*parsed);
+}
+
+TEST(BrokerOptions, DefaultsListenOnLoopbackWithTheSettingsOfTheSurface) {
+  const auto options = read({});
+  ASSERT_TRUE(options) << options.error().detail;
+  EXPECT_EQ(options->listen, std::vector<std::string>{"tcp://127.0.0.1:7411"});
+  EXPECT_FALSE(options->insecure);
+  EXPECT_EQ(options->cluster, (ClusterSettings{250ms, 1250ms, 3s, 500ms, 16 * 1024 * 1024}));
+}
+
+TEST(BrokerOptions, TheShippedExampleIsValidAndSaysTheDefaults) {
+  const std::string file = std::string{LIMINAL_SOURCE_DIR} + "/config/broker.conf";
+  const auto options = read({"--config", file});
+  ASSERT_TRUE(options) << options.error().detail;
+  EXPECT_EQ(options->cluster, read({})->cluster);
+  EXPECT_EQ(options->listen, read({})->listen);
+}
+
+TEST(BrokerOptions, LimitsThatContradictEachOtherAreRefusedNamingBothKeys) {
+  struct Case {
+    std::vector<std::string> arguments;
+    std::string one, other;
+  };
+  for (const Case& each : {Case{{"--beat-interval", "1250ms"}, "beat-interval", "suspect-after"},
+                           Case{{"--suspect-after", "3s"}, "suspect-after", "down-after"}}) {
+    const auto options = read(each.arguments);
+    ASSERT_FALSE(options);
+    EXPECT_EQ(options.error().code, Errc::kUsage);
+    EXPECT_NE(options.error().detail.find(each.one), std::string::npos) << options.error().detail;
+    EXPECT_NE(options.error().detail.find(each.other), std::string::npos);
+    EXPECT_EQ(options.error().detail.find('\n'), std::string::npos);
+  }
+  EXPECT_TRUE(read({"--beat-interval", "1249ms"}));
+  EXPECT_FALSE(read({"--down-after", "31s"}));
+  EXPECT_TRUE(read({"--down-after", "30s"}));
+}
+
+TEST(BrokerOptions, BeyondLoopbackItNeedsInsecure) {
+  const auto refused = read({"--listen", "tcp://0.0.0.0:7411"});
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().detail.find("--insecure"), std::string::npos);
+  EXPECT_TRUE(read({"--listen", "tcp://0.0.0.0:7411", "--insecure"}));
+  EXPECT_FALSE(read({"--listen", "tcp://127.0.0.1:*", "--listen", "tcp://10.0.0.1:7411"}));
+}
+
+TEST(BrokerOptions, LoopbackIsWhatOnlyThisMachineReaches) {
+  for (const char* endpoint : {"tcp://127.0.0.1:1", "tcp://127.8.9.1:*", "tcp://localhost:1",
+                               "tcp://[::1]:7411", "ipc:///run/broker"}) {
+    EXPECT_TRUE(is_loopback(endpoint)) << endpoint;
+  }
+  for (const char* endpoint : {"tcp://0.0.0.0:1", "tcp://*:1", "tcp://127.example.org:1",
+                               "tcp://[::]:1", "tcp://10.0.0.1:1", "tcp://eth0:1"}) {
+    EXPECT_FALSE(is_loopback(endpoint)) << endpoint;
+  }
+}
+
+TEST(BrokerOptions, ZmtpReapsSocketsOnlyBeyondTwiceDownAfterAndBelowItsOverflow) {
+  for (Duration down_after = 1s; down_after <= 30s; down_after += 500ms) {
+    EXPECT_GT(zmtp_heartbeat_timeout(down_after), 2 * down_after);
+    EXPECT_LT(zmtp_heartbeat_timeout(down_after), 65s);
+  }
+}
+
+}  // namespace
+}  // namespace liminal::broker
