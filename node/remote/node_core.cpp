@@ -462,10 +462,12 @@ NodeCore::Effects NodeCore::leave(TimePoint now) {
 void NodeCore::leave_when_settled(TimePoint now, Effects& effects) {
   if (!leave_wanted_ || phase_ == Phase::kEnded) return;
   const bool late = now >= *leave_deadline_;
-  const bool settled =
-      phase_ == Phase::kLeaving && std::all_of(peers_.begin(), peers_.end(), [](const auto& entry) {
-        return entry.second.session.settled() && entry.second.ties.owned().empty();
-      });
+  const auto is_settled = [](const auto& entry) {
+    return entry.second.session.settled() && entry.second.ties.owned().empty();
+  };
+  // Without a connection nothing more will be acknowledged, but there may be one again in time.
+  const bool settled = peers_.empty() || (phase_ == Phase::kLeaving &&
+                                          std::all_of(peers_.begin(), peers_.end(), is_settled));
   if (!late && !settled) return;
   if (stands_on_control()) {
     effects.push_back(SendControl{wire::encode(ControlFrame{control::Leave{}})});
