@@ -1,0 +1,51 @@
+// What handles send to a conversation's process.
+#pragma once
+
+#include <concepts>
+#include <optional>
+#include <utility>
+#include <variant>
+
+#include "node/conversation/conversation_cell.hpp"
+#include "node/scheduler/process.hpp"
+
+namespace liminal {
+
+namespace call {
+
+/// Has one of the two waiters.
+struct Send {
+  MessageId id;
+  Payload payload;
+  SendOptions options;
+  std::optional<std::pair<WaiterId, Ticket>> accepted;
+  std::optional<std::pair<WaiterId, Ticket>> reply;
+};
+struct Receive {
+  WaiterId waiter;
+  Ticket ticket;
+  std::optional<MessageId> request;
+};
+struct Abandon {
+  WaiterId waiter;
+  std::optional<MessageId> forget;
+};
+struct Close {
+  std::optional<std::pair<WaiterId, Ticket>> waiter;
+};
+/// The last handle is gone.
+struct HandlesGone {};
+
+}  // namespace call
+
+using Call = std::variant<call::Send, call::Receive, call::Abandon, call::Close, call::HandlesGone>;
+
+class CallMessage final : public LocalMessage {
+ public:
+  template <class C>
+  requires std::constructible_from<Call, C>
+  explicit CallMessage(C the_call) : call(std::move(the_call)) {}
+  Call call;
+};
+
+}  // namespace liminal

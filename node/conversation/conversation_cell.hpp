@@ -1,0 +1,96 @@
+// What is known of a conversation outside of its process, and after its end.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <utility>
+#include <variant>
+
+#include "node/conversation/conversation_core.hpp"
+#include "node/conversation/waiter.hpp"
+
+namespace liminal {
+
+/// What a caller asks for.
+namespace question {
+struct Send {};
+struct Receive {
+  std::optional<MessageId> request;  // none: the next of the inbox
+};
+struct Close {};
+}  // namespace question
+using Question = std::variant<question::Send, question::Receive, question::Close>;
+
+/// The actor publishes after each decision, before its effects are carried out: whoever was told of
+/// a crash finds it here. When the conversation ends, what was not received yet is kept here.
+///
+/// Thread-safety: all functions from any thread.
+/// Ownership: shared by the conversation's process, its handles and their messages.
+class ConversationCell {
+ public:
+  explicit ConversationCell(ConversationSnapshot created) : snapshot_(std::move(created)) {}
+
+  void publish(ConversationSnapshot snapshot);
+  void publish(const ConversationCounters& counters);
+  void publish_actor(const Pid& actor);
+  /// An answer that was refused before the actor saw it.
+  void count_dropped_answer();
+
+  [[nodiscard]] ConversationSnapshot snapshot() const;
+  [[nodiscard]] std::optional<Pid> actor() const;
+
+  /// Keeps what can still be received.
+  void archive(effect::Finish over);
+  /// The process went without finishing: killed from outside. No effect after archive().
+  void lost();
+
+  /// For calls that the process did not answer: as it would have at its end.
+  void answer(const Question& question, Waiter& waiter);
+
+  [[nodiscard]] WaiterId new_waiter_id();
+
+ private:
+  [[nodiscard]] Error too_late(const Question& question) const;  // REQUIRES: mutex_ is held
+
+  std::atomic<std::uint64_t> next_waiter_{1};
+  std::atomic<std::uint64_t> dropped_answers_{0};
+
+  mutable std::mutex mutex_;
+  ConversationSnapshot snapshot_;            // GUARDED_BY mutex_
+  std::optional<Pid> actor_;                 // GUARDED_BY mutex_
+  bool archived_ = false;                    // GUARDED_BY mutex_
+  std::map<MessageId, Outcome> correlated_;  // GUARDED_BY mutex_
+  std::map<std::uint64_t, Outcome> inbox_;   // GUARDED_BY mutex_; by arrival
+};
+
+/// A waiter on its way to the outcome: wherever it is dropped, the cell answers, so that nobody
+/// waits for a conversation that is gone.
+class Ticket {
+ public:
+  Ticket(std::shared_ptr<Waiter> waiter, std::shared_ptr<ConversationCell> cell, Question question)
+      : waiter_(std::move(waiter)), cell_(std::move(cell)), question_(std::move(question)) {}
+  Ticket(Ticket&&) noexcept = default;
+  Ticket& operator=(Ticket&&) = delete;
+  ~Ticket() {
+    if (waiter_) cell_->answer(question_, *waiter_);
+  }
+
+  /// False if the caller gave up. Nothing follows either way.
+  bool redeem(Outcome outcome) {
+    return std::exchange(waiter_, nullptr)->offer(std::move(outcome));
+  }
+
+  /// The caller gave up and said so: nobody is to be answered.
+  void cancel() { waiter_.reset(); }
+
+ private:
+  std::shared_ptr<Waiter> waiter_;
+  std::shared_ptr<ConversationCell> cell_;
+  Question question_;
+};
+
+}  // namespace liminal

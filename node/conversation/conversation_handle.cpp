@@ -1,0 +1,186 @@
+#include "node/conversation/conversation_handle.hpp"
+
+#include <algorithm>
+#include <string>
+
+#include "common/base/text.hpp"
+#include "common/wire/limits.hpp"
+#include "node/conversation/conversation_shared.hpp"
+
+namespace liminal {
+namespace {
+
+constexpr Duration kDeadlineMax = std::chrono::hours{24 * 365};  // beyond it clocks would overflow
+
+Ticket ticket_for(const std::shared_ptr<Waiter>& waiter,
+                  const std::shared_ptr<ConversationCell>& cell, Question question) {
+  return Ticket{waiter, cell, std::move(question)};
+}
+
+}  // namespace
+
+ConversationHandle::Shared::~Shared() { registry->post(pid, call::HandlesGone{}); }
+
+// --- blocking ---
+
+Outcome ConversationHandle::wait(Pending pending, Duration timeout, const char* for_what) {
+  if (auto outcome = pending.waiter_->wait_for(timeout)) return *std::move(outcome);
+  pending.cancel();
+  return fail(Errc::kConversationTimeout, std::string{"no "} + for_what + " within " +
+                                              to_string(timeout) + ", conversation " +
+                                              to_string(shared_->id));
+}
+
+Result<MessageId> ConversationHandle::send(Payload payload, SendOptions options, Duration timeout) {
+  auto waiter = std::make_shared<Waiter>();
+  const MessageId id = start_send(std::move(payload), std::move(options), waiter);
+  const auto outcome = waiter->wait_for(timeout);
+  if (!outcome) {
+    return fail(Errc::kConversationTimeout, "request not accepted within " + to_string(timeout));
+  }
+  if (!*outcome) return tl::unexpected{outcome->error()};
+  return id;
+}
+
+Result<Payload> ConversationHandle::receive(const MessageId& request, Duration timeout) {
+  return wait(start_receive(request, std::make_shared<Waiter>()), timeout, "reply");
+}
+
+Result<Payload> ConversationHandle::receive(Duration timeout) {
+  return wait(start_receive(std::nullopt, std::make_shared<Waiter>()), timeout, "reply");
+}
+
+Result<Payload> ConversationHandle::ask(Payload payload, Duration timeout) {
+  SendOptions options;
+  options.deadline = timeout;
+  return wait(start_ask(std::move(payload), std::move(options), std::make_shared<Waiter>()),
+              timeout, "reply");
+}
+
+Result<void> ConversationHandle::close(Duration timeout) {
+  const Outcome outcome = wait(start_close(std::make_shared<Waiter>()), timeout, "end");
+  if (!outcome) return tl::unexpected{outcome.error()};
+  return {};
+}
+
+ConversationSnapshot ConversationHandle::query_state() const { return shared_->cell->snapshot(); }
+const ConversationId& ConversationHandle::id() const { return shared_->id; }
+const Pid& ConversationHandle::pid() const { return shared_->pid; }
+std::optional<Pid> ConversationHandle::actor_pid() const { return shared_->cell->actor(); }
+
+// --- not blocking ---
+
+bool ConversationHandle::Pending::cancel() {
+  if (!waiter_ || !waiter_->abandon()) return false;
+  registry_->post(*conversation_, call::Abandon{*id_, forget_});
+  return true;
+}
+
+ConversationHandle::Pending ConversationHandle::pending(std::shared_ptr<Waiter> waiter, WaiterId id,
+                                                        std::optional<MessageId> forget) const {
+  Pending call;
+  call.handle_ = shared_;
+  call.registry_ = shared_->registry.get();
+  call.conversation_ = shared_->pid;
+  call.waiter_ = std::move(waiter);
+  call.id_ = id;
+  call.forget_ = forget;
+  return call;
+}
+
+MessageId ConversationHandle::start_send(Payload payload, SendOptions options,
+                                         Completion completion) {
+  return start_send(std::move(payload), std::move(options),
+                    std::make_shared<Waiter>(std::move(completion)));
+}
+ConversationHandle::Pending ConversationHandle::start_receive(std::optional<MessageId> request,
+                                                              Completion completion) {
+  return start_receive(request, std::make_shared<Waiter>(std::move(completion)));
+}
+ConversationHandle::Pending ConversationHandle::start_ask(Payload payload, SendOptions options,
+                                                          Completion completion) {
+  return start_ask(std::move(payload), std::move(options),
+                   std::make_shared<Waiter>(std::move(completion)));
+}
+ConversationHandle::Pending ConversationHandle::start_close(Completion completion) {
+  return start_close(std::make_shared<Waiter>(std::move(completion)));
+}
+
+/// What can be known without the conversation. What passes fits into frames.
+std::optional<Error> ConversationHandle::why_not_sent(const Payload& payload,
+                                                      const SendOptions& options) const {
+  const std::uint64_t payload_max = shared_->directory.snapshot()->payload_bytes_max;
+  if (payload_max != 0 && payload.size() > payload_max) {
+    return Error{Errc::kRejected, "payload of " + std::to_string(payload.size()) +
+                                      " bytes exceeds payload-max " + std::to_string(payload_max)};
+  }
+  const auto too_long = [](const std::string& text) { return text.size() > wire::kTextBytesMax; };
+  const bool header_too_long = std::any_of(
+      options.headers.begin(), options.headers.end(),
+      [&](const auto& header) { return too_long(header.first) || too_long(header.second); });
+  if (options.headers.size() > wire::kEnvelopeHeadersMax || header_too_long ||
+      too_long(options.schema) || too_long(options.trace)) {
+    return Error{Errc::kRejected, "headers exceed " + std::to_string(wire::kEnvelopeHeadersMax) +
+                                      " of " + std::to_string(wire::kTextBytesMax) + " bytes"};
+  }
+  return std::nullopt;
+}
+
+MessageId ConversationHandle::start_send(Payload payload, SendOptions options,
+                                         std::shared_ptr<Waiter> waiter) {
+  const MessageId id = shared_->new_message_id();
+  if (auto refusal = why_not_sent(payload, options)) {
+    waiter->offer(tl::unexpected{*std::move(refusal)});
+    return id;
+  }
+  if (options.deadline) options.deadline = std::min(*options.deadline, kDeadlineMax);
+  call::Send send{id, std::move(payload), std::move(options), std::nullopt, std::nullopt};
+  send.accepted.emplace(shared_->cell->new_waiter_id(),
+                        ticket_for(waiter, shared_->cell, question::Send{}));
+  shared_->registry->post(shared_->pid, std::move(send));
+  return id;
+}
+
+ConversationHandle::Pending ConversationHandle::start_receive(std::optional<MessageId> request,
+                                                              std::shared_ptr<Waiter> waiter) {
+  const WaiterId waiter_id = shared_->cell->new_waiter_id();
+  shared_->registry->post(
+      shared_->pid,
+      call::Receive{waiter_id, ticket_for(waiter, shared_->cell, question::Receive{request}),
+                    request});
+  return pending(std::move(waiter), waiter_id);
+}
+
+ConversationHandle::Pending ConversationHandle::start_ask(Payload payload, SendOptions options,
+                                                          std::shared_ptr<Waiter> waiter) {
+  const MessageId id = shared_->new_message_id();
+  const WaiterId waiter_id = shared_->cell->new_waiter_id();
+  if (auto refusal = why_not_sent(payload, options)) {
+    waiter->offer(tl::unexpected{*std::move(refusal)});
+    return pending(std::move(waiter), waiter_id, id);
+  }
+  if (options.deadline) options.deadline = std::min(*options.deadline, kDeadlineMax);
+  options.reply = ReplyMode::kCorrelated;
+  call::Send send{id, std::move(payload), std::move(options), std::nullopt, std::nullopt};
+  send.reply.emplace(waiter_id, ticket_for(waiter, shared_->cell, question::Send{}));
+  shared_->registry->post(shared_->pid, std::move(send));
+  return pending(std::move(waiter), waiter_id, id);
+}
+
+ConversationHandle::Pending ConversationHandle::start_close(std::shared_ptr<Waiter> waiter) {
+  const WaiterId waiter_id = shared_->cell->new_waiter_id();
+  call::Close close;
+  close.waiter.emplace(waiter_id, ticket_for(waiter, shared_->cell, question::Close{}));
+  shared_->registry->post(shared_->pid, std::move(close));
+  return pending(std::move(waiter), waiter_id);
+}
+
+ConversationHandle::Completion ConversationHandle::tell(const Pid& to, std::uint64_t tag) const {
+  return [registry = shared_->registry, to, tag](Outcome outcome) {
+    if (Scheduler* const scheduler = registry->scheduler()) {
+      scheduler->send_local(to, std::make_unique<ConversationOutcome>(tag, std::move(outcome)));
+    }
+  };
+}
+
+}  // namespace liminal

@@ -1,0 +1,125 @@
+// What the user of a conversation holds.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "node/conversation/conversation_registry.hpp"
+#include "node/remote/directory.hpp"
+
+namespace liminal {
+
+/// The outcome of a call that a process made through ConversationHandle::tell().
+struct ConversationOutcome final : LocalMessage {
+  ConversationOutcome(std::uint64_t the_tag, Outcome the_outcome)
+      : tag(the_tag), outcome(std::move(the_outcome)) {}
+  std::uint64_t tag;
+  Outcome outcome;
+};
+
+/// A conversation, to talk through. Copies are the same conversation; when the last one is gone the
+/// conversation is cancelled after orphan_timeout.
+///
+/// Two sets of functions over one path: those that block, for threads of the application's own,
+/// never for a process's handler; and start_*(), which return at once and tell the outcome to a
+/// completion.
+///
+/// No call waits beyond its timeout, whatever became of the conversation, its process, or the
+/// scheduler's drivers. A receive that timed out swallows no reply: the next one gets it.
+///
+/// Thread-safety: all functions from any thread.
+/// Lifetime: may outlive the supervisor, but no call may run while the supervisor is destroyed;
+/// afterwards calls fail with kConversationFailed and query_state() goes on working.
+class ConversationHandle {
+ public:
+  static constexpr Duration kCallTimeout = std::chrono::seconds{5};
+
+  /// Sends a request; returns when the conversation took it or refused it. The first one starts the
+  /// participants. Errors: kRejected (a bound, or a payload over payload-max), kParticipantLeft,
+  /// kConversationFailed (closed or failed), kConversationTimeout (nothing answered within
+  /// `timeout`: it may have been taken).
+  [[nodiscard]] Result<MessageId> send(Payload payload, SendOptions options = {},
+                                       Duration timeout = kCallTimeout);
+
+  /// The reply to a request sent with ReplyMode::kCorrelated. Errors: kConversationTimeout (not
+  /// yet, or the request's deadline passed), kNoReply, kParticipantCrashed, kNoService,
+  /// kConversationFailed, kRejected (somebody waits for it already).
+  [[nodiscard]] Result<Payload> receive(const MessageId& request, Duration timeout);
+
+  /// The next reply to a request sent with ReplyMode::kInbox, in order of arrival. Errors: as
+  /// above, and kParticipantLeft when none can come.
+  [[nodiscard]] Result<Payload> receive(Duration timeout);
+
+  /// One request and its reply. After kConversationTimeout that reply is dropped when it comes, and
+  /// the participant is told of the deadline. Errors: those of send and receive.
+  [[nodiscard]] Result<Payload> ask(Payload payload, Duration timeout);
+
+  /// Ends the conversation, its owned participants included; returns when they are gone or were
+  /// killed after close_timeout. No error if it was closed or failed before: query_state() tells.
+  /// Errors: kConversationTimeout.
+  [[nodiscard]] Result<void> close(Duration timeout = 2 * kCallTimeout);
+
+  /// As of the last decision; after the end, the end.
+  [[nodiscard]] ConversationSnapshot query_state() const;
+
+  [[nodiscard]] const ConversationId& id() const;
+  [[nodiscard]] const Pid& pid() const;
+  /// Of the moment; nullopt before its first turn.
+  [[nodiscard]] std::optional<Pid> actor_pid() const;
+
+  // --- for processes, and whoever must not block ---
+
+  using Completion = Waiter::Completion;
+
+  /// A call under way.
+  class Pending {
+   public:
+    /// Gives the call up: if it returns true, its completion is never called, and a reply stays for
+    /// the next receive (of an ask: is dropped). False if the outcome came first.
+    bool cancel();
+
+   private:
+    friend class ConversationHandle;
+    std::shared_ptr<const void> handle_;  // keeps the conversation from being orphaned
+    ConversationRegistry* registry_ = nullptr;
+    std::optional<Pid> conversation_;
+    std::shared_ptr<Waiter> waiter_;
+    std::optional<WaiterId> id_;
+    std::optional<MessageId> forget_;
+  };
+
+  /// Each calls `completion` once unless cancelled: in some worker's turn, or before it returns
+  /// where the outcome is known at once. A send's and a close's outcome has an empty payload.
+  MessageId start_send(Payload payload, SendOptions options, Completion completion);
+  Pending start_receive(std::optional<MessageId> request, Completion completion);
+  /// Deadlines are the caller's to set, in `options`; its reply mode is kCorrelated whatever they
+  /// say.
+  Pending start_ask(Payload payload, SendOptions options, Completion completion);
+  Pending start_close(Completion completion);
+
+  /// A completion that sends `to` a ConversationOutcome with the tag. REQUIRES: `to` is local.
+  [[nodiscard]] Completion tell(const Pid& to, std::uint64_t tag) const;
+
+ private:
+  friend class ConversationSupervisor;
+  struct Shared;
+  explicit ConversationHandle(std::shared_ptr<Shared> shared) : shared_(std::move(shared)) {}
+
+  [[nodiscard]] std::optional<Error> why_not_sent(const Payload& payload,
+                                                  const SendOptions& options) const;
+  Pending start_receive(std::optional<MessageId> request, std::shared_ptr<Waiter> waiter);
+  Pending start_ask(Payload payload, SendOptions options, std::shared_ptr<Waiter> waiter);
+  Pending start_close(std::shared_ptr<Waiter> waiter);
+  [[nodiscard]] MessageId start_send(Payload payload, SendOptions options,
+                                     std::shared_ptr<Waiter> waiter);
+  [[nodiscard]] Pending pending(std::shared_ptr<Waiter> waiter, WaiterId id,
+                                std::optional<MessageId> forget = {}) const;
+  [[nodiscard]] Outcome wait(Pending pending, Duration timeout, const char* for_what);
+
+  std::shared_ptr<Shared>
+      shared_;  // by all copies; the last one's end is the conversation's to know
+};
+
+}  // namespace liminal

@@ -1,0 +1,313 @@
+#include "node/conversation/conversation_process.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "common/base/text.hpp"
+
+namespace liminal {
+
+ConversationProcess::ConversationProcess(std::shared_ptr<ConversationRecord> record,
+                                         const Directory& directory, std::function<void()> ended)
+    : record_(std::move(record)),
+      id_(record_->state.id),
+      config_(record_->state.config),
+      cell_(record_->cell),
+      directory_(directory),
+      ended_(std::move(ended)) {}
+
+ConversationProcess::~ConversationProcess() {
+  cell_->lost();
+  if (ended_) ended_();
+  // tickets that are still here are answered by the cell as they go
+}
+
+void ConversationProcess::on_start(Context& context) {
+  context.trap_exits(true);
+  actor_ = context.spawn_link(std::make_unique<ActorProcess>(record_, context.self()));
+  cell_->publish_actor(*actor_);
+}
+
+void ConversationProcess::handle(Context& context, Message message) {
+  if (over_) return;
+  std::visit([&](auto& m) { on_message(context, std::move(m)); }, message);
+  pump(context);
+}
+
+// --- what arrives ---
+
+void ConversationProcess::on_message(Context&, message::Received received) {
+  const bool known = attached_.contains(received.from) ||
+                     std::any_of(instances_.begin(), instances_.end(), [&](const auto& instance) {
+                       return instance.second == received.from;
+                     });
+  if (!known || answers_ >= config_->requests_max) {
+    cell_->count_dropped_answer();
+    return;
+  }
+  ++answers_;
+  enqueue(input::Answered{std::move(received.from), std::move(received.envelope)});
+}
+
+void ConversationProcess::on_message(Context& context, message::Exited exited) {
+  if (actor_ == exited.from) {
+    on_actor_exit(context, exited.reason);
+    return;
+  }
+  const bool from_own_node = exited.from.is_local() && exited.from.serial == Serial{0};
+  if (from_own_node && exited.reason.kind != ExitKind::kNormal) {
+    enqueue(input::CloseRequested{});  // told from outside to end
+    return;
+  }
+  std::erase_if(instances_, [&](const auto& instance) { return instance.second == exited.from; });
+  attached_.erase(exited.from);
+  enqueue(input::ParticipantExited{std::move(exited.from), std::move(exited.reason)});
+}
+
+void ConversationProcess::on_message(Context&, message::Down) {}  // it monitors nobody
+
+void ConversationProcess::on_message(Context& context, message::TimerFired fired) {
+  if (fired.timer == end_timer_) {
+    end_timer_.reset();
+    enqueue(input::EndTimerFired{});
+    return;
+  }
+  if (fired.timer == orphan_timer_) {
+    orphan_timer_.reset();
+    enqueue(input::Orphaned{});
+    return;
+  }
+  for (auto& [role, search] : searches_) {
+    if (search.timer != fired.timer) continue;
+    if (!search.spawn) {
+      search_on(context, role);
+    } else {
+      context.abandon_spawn(*search.spawn);
+      end_search(context, role, input::ParticipantUnavailable{role, search.placement.unanswered()});
+    }
+    return;
+  }
+}
+
+void ConversationProcess::on_message(Context& context, message::Spawned spawned) {
+  for (auto& [role, search] : searches_) {
+    if (search.spawn != spawned.spawn) continue;
+    context.cancel_timer(search.timer);
+    if (spawned.instance) {
+      instances_.emplace(role, *spawned.instance);
+      end_search(context, role, input::ParticipantReady{role, *spawned.instance});
+    } else {
+      search.spawn.reset();
+      search.placement.failed(std::move(spawned.instance.error()));
+      search_on(context, role);
+    }
+    return;
+  }
+}
+
+void ConversationProcess::on_message(Context& context, LocalMessagePtr local) {
+  if (auto* answer = dynamic_cast<DecidedMessage*>(local.get())) {
+    if (!with_actor_ || answer->number != order_) return;  // of an actor that is gone
+    with_actor_ = false;
+    decided(context, std::move(answer->effects));
+  } else if (auto* message = dynamic_cast<CallMessage*>(local.get())) {
+    std::visit([&](auto& c) { on_call(context, std::move(c)); }, message->call);
+  }
+}
+
+// --- calls ---
+
+/// Keeps the ticket until its waiter is completed. False if there are too many.
+bool ConversationProcess::admit(std::optional<std::pair<WaiterId, Ticket>>& waiter) {
+  if (!waiter) return true;
+  if (tickets_.size() >= config_->waiters_max) {
+    waiter->second.redeem(fail(Errc::kRejected, std::to_string(tickets_.size()) +
+                                                    " calls wait, waiters-max is " +
+                                                    std::to_string(config_->waiters_max)));
+    return false;
+  }
+  tickets_.emplace(waiter->first, std::move(waiter->second));
+  return true;
+}
+
+void ConversationProcess::on_call(Context&, call::Send send) {
+  const auto id_of = [](const auto& waiter) {
+    return waiter ? std::optional{waiter->first} : std::nullopt;
+  };
+  const auto accepted = id_of(send.accepted), reply = id_of(send.reply);
+  if (!admit(send.accepted) || !admit(send.reply)) return;
+  enqueue(input::SendRequested{send.id, std::move(send.payload), std::move(send.options), accepted,
+                               reply});
+}
+
+void ConversationProcess::on_call(Context&, call::Receive receive) {
+  std::optional<std::pair<WaiterId, Ticket>> waiter;
+  waiter.emplace(receive.waiter, std::move(receive.ticket));
+  if (admit(waiter)) enqueue(input::ReceiveRequested{receive.waiter, receive.request});
+}
+
+void ConversationProcess::on_call(Context&, call::Abandon abandon) {
+  if (const auto found = tickets_.find(abandon.waiter); found != tickets_.end()) {
+    found->second.cancel();
+    tickets_.erase(found);
+  }
+  enqueue(input::ReceiveAbandoned{abandon.waiter, abandon.forget});
+}
+
+void ConversationProcess::on_call(Context&, call::Close close) {
+  const auto waiter = close.waiter ? std::optional{close.waiter->first} : std::nullopt;
+  if (admit(close.waiter)) enqueue(input::CloseRequested{waiter});
+}
+
+void ConversationProcess::on_call(Context& context, call::HandlesGone) {
+  if (!orphan_timer_) orphan_timer_ = context.start_timer(config_->orphan_timeout);
+}
+
+// --- deciding ---
+
+void ConversationProcess::enqueue(Input input) {
+  inbox_.push_back(std::make_shared<const Input>(std::move(input)));
+}
+
+/// One input at a time: what its effects feed back (a reply whose caller is gone) must be decided
+/// before the next, or a receive in between would miss it.
+void ConversationProcess::pump(Context& context) {
+  while (!over_ && !inbox_.empty() && !with_actor_) {
+    if (actor_) {
+      with_actor_ = true;
+      context.send_local(*actor_, std::make_unique<DecideMessage>(++order_, inbox_.front()));
+      return;
+    }
+    decided(context, decide(*record_, *inbox_.front(), context.now()));
+  }
+}
+
+/// The first of the inbox was decided.
+void ConversationProcess::decided(Context& context, std::vector<Effect> effects) {
+  if (std::holds_alternative<input::Answered>(*inbox_.front())) --answers_;
+  inbox_.pop_front();
+  for (Effect& effect : effects) {
+    std::visit([&](auto& e) { carry_out(context, e); }, effect);
+  }
+  for (auto it = feedback_.rbegin(); it != feedback_.rend(); ++it) {
+    inbox_.push_front(std::make_shared<const Input>(std::move(*it)));
+  }
+  feedback_.clear();
+}
+
+/// An input that the actor had not decided is still first in the inbox, and decided again here.
+void ConversationProcess::on_actor_exit(Context& context, const ExitReason& reason) {
+  actor_.reset();
+  with_actor_ = false;
+  inbox_.push_front(std::make_shared<const Input>(input::ActorCrashed{reason}));
+  if (!record_->deciding) return;
+
+  // its decision threw: what it knew is lost, what runs for it must still end
+  Step failed =
+      fail_without_state(id_, config_, instances_,
+                         Error{Errc::kConversationFailed, "actor crashed: " + to_string(reason)});
+  record_->deciding = false;
+  record_->decide = step;
+  record_->state = std::move(failed.next);
+  cell_->publish(snapshot_of(record_->state));
+  for (auto& [role, search] : searches_) {
+    if (search.spawn) context.abandon_spawn(*search.spawn);
+    context.cancel_timer(search.timer);
+  }
+  searches_.clear();
+  tickets_.clear();  // each is answered by the cell
+  for (Effect& effect : failed.effects) {
+    std::visit([&](auto& e) { carry_out(context, e); }, effect);
+  }
+}
+
+// --- effects ---
+
+void ConversationProcess::carry_out(Context& context, effect::Place& place) {
+  const auto& owned = std::get<OwnedInstance>(config_->participants[place.role].who);
+  const Placement placement{owned.service, context.now(), config_->placement_timeout};
+  searches_.emplace(place.role, Search{placement, std::nullopt, TimerId{0}});
+  search_on(context, place.role);
+}
+
+void ConversationProcess::search_on(Context& context, RoleIndex role) {
+  Search& search = searches_.at(role);
+  const auto next = search.placement.next(*directory_.snapshot(), context.random(), context.now());
+  if (const auto* attempt = std::get_if<Placement::Try>(&next)) {
+    const auto& owned = std::get<OwnedInstance>(config_->participants[role].who);
+    search.spawn = context.spawn_service(attempt->node, owned.service, id_);
+    search.timer = context.start_timer(
+        std::max(search.placement.give_up_at() - context.now(), Duration::zero()));
+  } else if (const auto* wait = std::get_if<Placement::Wait>(&next)) {
+    search.timer = context.start_timer(wait->before_next);
+  } else {
+    end_search(context, role,
+               input::ParticipantUnavailable{role, std::get<Placement::GiveUp>(next).error});
+  }
+}
+
+void ConversationProcess::end_search(Context& context, RoleIndex role, Input report) {
+  context.cancel_timer(searches_.at(role).timer);
+  searches_.erase(role);
+  enqueue(std::move(report));
+}
+
+void ConversationProcess::carry_out(Context& context, effect::AbandonPlacement& abandon) {
+  const auto found = searches_.find(abandon.role);
+  if (found == searches_.end()) return;  // its report is in the inbox
+  if (found->second.spawn) context.abandon_spawn(*found->second.spawn);
+  end_search(context, abandon.role,
+             input::ParticipantUnavailable{
+                 abandon.role, Error{Errc::kConversationFailed, "not wanted any more"}});
+}
+
+void ConversationProcess::carry_out(Context& context, effect::Link& link) {
+  attached_.insert(link.pid);
+  context.link(link.pid);
+}
+
+void ConversationProcess::carry_out(Context& context, effect::Unlink& unlink) {
+  attached_.erase(unlink.pid);
+  context.unlink(unlink.pid);
+}
+
+void ConversationProcess::carry_out(Context& context, effect::Forward& forward) {
+  context.send(forward.to, std::move(forward.request));
+}
+
+void ConversationProcess::carry_out(Context&, effect::Complete& complete) {
+  const auto found = tickets_.find(complete.waiter);
+  bool taken = false;
+  if (found != tickets_.end()) {
+    // a reply is a pointer to its bytes, an error a short text: the copy is cheap
+    taken = found->second.redeem(complete.outcome);
+    tickets_.erase(found);
+  }
+  if (!taken && complete.reply) {
+    feedback_.push_back(input::OfferRefused{*complete.reply, std::move(complete.outcome)});
+  }
+}
+
+void ConversationProcess::carry_out(Context& context, effect::End& end) {
+  context.exit(end.pid, std::move(end.reason));
+}
+
+void ConversationProcess::carry_out(Context& context, effect::StartEndTimer& start) {
+  if (end_timer_) return;
+  end_timer_ = context.start_timer(start.after);
+}
+
+void ConversationProcess::carry_out(Context& context, effect::Finish& finish) {
+  over_ = true;
+  cell_->archive(std::move(finish));
+  for (const auto& [role, pid] : instances_) context.exit(pid, ExitReason::kill());
+  for (const Pid& pid : attached_) context.unlink(pid);
+  if (actor_) {
+    context.unlink(*actor_);
+    context.exit(*actor_, ExitReason::shutdown());
+  }
+  std::exchange(ended_, nullptr)();
+  context.exit(ExitReason::normal());
+}
+
+}  // namespace liminal

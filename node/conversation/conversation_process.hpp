@@ -1,0 +1,100 @@
+// The process that is a conversation: owns its links, receives everything, carries out decisions.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+
+#include "node/conversation/actor_process.hpp"
+#include "node/conversation/conversation_calls.hpp"
+#include "node/conversation/placement.hpp"
+#include "node/remote/directory.hpp"
+
+namespace liminal {
+
+/// Turns what arrives into inputs, has the actor decide them one at a time, carries the effects out
+/// in order. When its actor dies it decides what is left to decide itself: the conversation then
+/// fails.
+///
+/// Its pid stays for the conversation's life. When the conversation is over, all owned participants
+/// and the actor have ended or were killed, calls are answered from the cell, and it exits normal.
+/// However it ends, nobody is left waiting for it.
+///
+/// Bounds: waiters_max calls; answers that wait to be decided: requests_max, since there can be no
+/// more honest ones.
+class ConversationProcess final : public Process {
+ public:
+  /// `ended` is called once, when it is over or was killed.
+  ConversationProcess(std::shared_ptr<ConversationRecord> record, const Directory& directory,
+                      std::function<void()> ended);
+  ~ConversationProcess() override;
+
+  void on_start(Context& context) override;
+  void handle(Context& context, Message message) override;
+
+ private:
+  struct Search {  // for a node, by role
+    Placement placement;
+    std::optional<SpawnId> spawn;
+    TimerId timer;
+  };
+
+  void on_message(Context& context, message::Received received);
+  void on_message(Context& context, message::Exited exited);
+  void on_message(Context& context, message::Down down);
+  void on_message(Context& context, message::TimerFired fired);
+  void on_message(Context& context, message::Spawned spawned);
+  void on_message(Context& context, LocalMessagePtr local);
+
+  void on_call(Context& context, call::Send send);
+  void on_call(Context& context, call::Receive receive);
+  void on_call(Context& context, call::Abandon abandon);
+  void on_call(Context& context, call::Close close);
+  void on_call(Context& context, call::HandlesGone);
+  [[nodiscard]] bool admit(std::optional<std::pair<WaiterId, Ticket>>& waiter);
+
+  void on_actor_exit(Context& context, const ExitReason& reason);
+  void enqueue(Input input);
+  void pump(Context& context);
+  void decided(Context& context, std::vector<Effect> effects);
+
+  void carry_out(Context& context, effect::Place& place);
+  void carry_out(Context& context, effect::AbandonPlacement& abandon);
+  void carry_out(Context& context, effect::Link& link);
+  void carry_out(Context& context, effect::Unlink& unlink);
+  void carry_out(Context& context, effect::Forward& forward);
+  void carry_out(Context& context, effect::Complete& complete);
+  void carry_out(Context& context, effect::End& end);
+  void carry_out(Context& context, effect::StartEndTimer& start);
+  void carry_out(Context& context, effect::Finish& finish);
+
+  void search_on(Context& context, RoleIndex role);
+  void end_search(Context& context, RoleIndex role, Input report);
+
+  std::shared_ptr<ConversationRecord> record_;
+  const ConversationId id_;
+  const std::shared_ptr<const ConversationConfig> config_;
+  const std::shared_ptr<ConversationCell> cell_;
+  const Directory& directory_;
+  std::function<void()> ended_;
+
+  std::optional<Pid> actor_;
+  std::deque<std::shared_ptr<const Input>> inbox_;
+  std::uint64_t order_ = 0;      // the number of the last input given to an actor
+  bool with_actor_ = false;      // the first of the inbox is being decided
+  std::size_t answers_ = 0;      // in the inbox
+  std::vector<Input> feedback_;  // of the effects being carried out: decided before all else
+  bool over_ = false;
+
+  std::map<WaiterId, Ticket> tickets_;
+  std::map<RoleIndex, Search> searches_;
+  std::map<RoleIndex, Pid> instances_;  // owned ones that have not exited
+  std::set<Pid> attached_;
+  std::optional<TimerId> end_timer_, orphan_timer_;
+};
+
+}  // namespace liminal

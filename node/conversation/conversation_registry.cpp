@@ -1,0 +1,59 @@
+#include "node/conversation/conversation_registry.hpp"
+
+#include <memory>
+#include <string>
+#include <utility>
+
+namespace liminal {
+
+Result<void> ConversationRegistry::reserve(const ConversationId& id) {
+  const std::lock_guard lock{mutex_};
+  if (stopped_) return fail(Errc::kConversationFailed, "this node is shutting down");
+  if (open_.size() >= conversations_max_) {
+    return fail(Errc::kRejected, std::to_string(open_.size()) +
+                                     " conversations are open, conversations-max is " +
+                                     std::to_string(conversations_max_));
+  }
+  open_.emplace(id, std::nullopt);
+  return {};
+}
+
+bool ConversationRegistry::started(const ConversationId& id, const Pid& pid) {
+  const std::lock_guard lock{mutex_};
+  if (const auto found = open_.find(id); found != open_.end()) found->second = pid;
+  return !stopped_;
+}
+
+void ConversationRegistry::ended(const ConversationId& id) {
+  const std::lock_guard lock{mutex_};
+  open_.erase(id);
+  if (open_.empty()) none_.notify_all();
+}
+
+std::vector<Pid> ConversationRegistry::stop() {
+  const std::lock_guard lock{mutex_};
+  stopped_ = true;
+  std::vector<Pid> pids;
+  for (const auto& [id, pid] : open_) {
+    if (pid) pids.push_back(*pid);
+  }
+  return pids;
+}
+
+std::size_t ConversationRegistry::open() const {
+  const std::lock_guard lock{mutex_};
+  return open_.size();
+}
+
+bool ConversationRegistry::wait_until_none(Duration timeout) {
+  std::unique_lock lock{mutex_};
+  return none_.wait_for(lock, timeout, [this] { return open_.empty(); });
+}
+
+void ConversationRegistry::post(const Pid& conversation, Call call) {
+  if (Scheduler* const scheduler = scheduler_.load()) {
+    scheduler->send_local(conversation, std::make_unique<CallMessage>(std::move(call)));
+  }
+}
+
+}  // namespace liminal

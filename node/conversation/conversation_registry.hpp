@@ -1,0 +1,55 @@
+// Which conversations of a node are open.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstddef>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <vector>
+
+#include "node/conversation/conversation_calls.hpp"
+#include "node/scheduler/scheduler.hpp"
+
+namespace liminal {
+
+/// Thread-safety: all functions from any thread.
+/// Ownership: shared by the supervisor, the conversations' processes and the handles, since handles
+/// may outlive the supervisor: the scheduler is then out of reach, and says so.
+class ConversationRegistry {
+ public:
+  ConversationRegistry(Scheduler& scheduler, std::size_t conversations_max)
+      : scheduler_(&scheduler), conversations_max_(conversations_max) {}
+
+  /// Errors: kRejected at conversations_max, kConversationFailed after stop().
+  [[nodiscard]] Result<void> reserve(const ConversationId& id);
+  /// False if stop() came meanwhile: the caller closes it.
+  [[nodiscard]] bool started(const ConversationId& id, const Pid& pid);
+  void ended(const ConversationId& id);
+
+  /// No new ones. Returns those that are open.
+  [[nodiscard]] std::vector<Pid> stop();
+
+  [[nodiscard]] std::size_t open() const;
+  /// Blocks until none is open, at most for `timeout`. False if some are.
+  [[nodiscard]] bool wait_until_none(Duration timeout);
+
+  /// Null once the supervisor is gone.
+  [[nodiscard]] Scheduler* scheduler() const { return scheduler_.load(); }
+  void forget_scheduler() { scheduler_.store(nullptr); }
+
+  /// Dropped, its tickets answered, if the process or the scheduler is gone.
+  void post(const Pid& conversation, Call call);
+
+ private:
+  std::atomic<Scheduler*> scheduler_;
+  const std::size_t conversations_max_;
+
+  mutable std::mutex mutex_;
+  std::condition_variable none_;
+  bool stopped_ = false;                               // GUARDED_BY mutex_
+  std::map<ConversationId, std::optional<Pid>> open_;  // GUARDED_BY mutex_
+};
+
+}  // namespace liminal

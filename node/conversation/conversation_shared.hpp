@@ -1,0 +1,36 @@
+// What all copies of a handle share.
+#pragma once
+
+#include <memory>
+
+#include "node/conversation/conversation_handle.hpp"
+
+namespace liminal {
+
+/// Tells the conversation when the last handle is gone.
+struct ConversationHandle::Shared {
+  Shared(std::shared_ptr<ConversationRegistry> the_registry, const Directory& the_directory,
+         std::shared_ptr<ConversationCell> the_cell, ConversationId the_id, Pid the_pid)
+      : registry(std::move(the_registry)),
+        directory(the_directory),
+        cell(std::move(the_cell)),
+        id(the_id),
+        pid(std::move(the_pid)) {}
+  ~Shared();
+  Shared(const Shared&) = delete;
+  Shared& operator=(const Shared&) = delete;
+
+  /// When the scheduler is out of reach the request is refused, and its id means nothing.
+  [[nodiscard]] MessageId new_message_id() const {
+    Scheduler* const scheduler = registry->scheduler();
+    return scheduler != nullptr ? scheduler->new_message_id() : MessageId{0, 0};
+  }
+
+  const std::shared_ptr<ConversationRegistry> registry;
+  const Directory& directory;
+  const std::shared_ptr<ConversationCell> cell;
+  const ConversationId id;
+  const Pid pid;
+};
+
+}  // namespace liminal

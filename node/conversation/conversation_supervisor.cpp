@@ -1,0 +1,41 @@
+#include "node/conversation/conversation_supervisor.hpp"
+
+#include <utility>
+
+#include "node/conversation/conversation_process.hpp"
+#include "node/conversation/conversation_shared.hpp"
+
+namespace liminal {
+
+ConversationSupervisor::ConversationSupervisor(Scheduler& scheduler, const Directory& directory,
+                                               Settings settings)
+    : scheduler_(scheduler),
+      directory_(directory),
+      registry_(std::make_shared<ConversationRegistry>(scheduler, settings.conversations_max)) {}
+
+ConversationSupervisor::~ConversationSupervisor() { registry_->forget_scheduler(); }
+
+Result<ConversationHandle> ConversationSupervisor::spawn(ConversationConfig config) {
+  if (const auto valid = validate(config); !valid) return tl::unexpected{valid.error()};
+  const ConversationId id = scheduler_.new_conversation_id();
+  if (const auto reserved = registry_->reserve(id); !reserved) {
+    return tl::unexpected{reserved.error()};
+  }
+
+  ConversationState state{id, std::make_shared<const ConversationConfig>(std::move(config))};
+  auto cell = std::make_shared<ConversationCell>(snapshot_of(state));
+  auto record = std::make_shared<ConversationRecord>(
+      ConversationRecord{.state = std::move(state), .cell = cell});
+  const Pid pid = scheduler_.spawn(std::make_unique<ConversationProcess>(
+      std::move(record), directory_, [registry = registry_, id] { registry->ended(id); }));
+  ConversationHandle handle{std::make_shared<ConversationHandle::Shared>(registry_, directory_,
+                                                                         std::move(cell), id, pid)};
+  if (!registry_->started(id, pid)) registry_->post(pid, call::Close{});
+  return handle;
+}
+
+void ConversationSupervisor::shutdown() {
+  for (const Pid& pid : registry_->stop()) registry_->post(pid, call::Close{});
+}
+
+}  // namespace liminal

@@ -1,0 +1,635 @@
+// Goal: conversations with real processes on the step driver: happy path, crash, leave, close, and
+// nothing left behind, whatever the way it went.
+#include "node/conversation/conversation_process.hpp"
+
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "node/conversation/conversation_supervisor.hpp"
+
+namespace liminal {
+namespace {
+
+using namespace std::chrono_literals;
+using Phase = ConversationPhase;
+
+const ServiceName kToy{"toy"};
+
+/// What a payload makes it do: anything else is answered with itself.
+class Toy final : public Process {
+ public:
+  void handle(Context& context, Message message) override {
+    auto* received = std::get_if<message::Received>(&message);
+    if (received == nullptr) return;
+    const Envelope& request = received->envelope;
+    const std::string_view order = request.payload.view();
+    if (order == "throw") throw std::runtime_error("exit status 3");
+    if (order == "leave") context.exit(ExitReason::normal());
+    if (order == "kill") context.exit(context.self(), ExitReason::kill());
+    if (order == "stubborn") context.trap_exits(true);
+    if (order == "silent" || order == "leave" || order == "kill") return;
+    Envelope answer{.kind = order == "done" ? EnvelopeKind::kDone : EnvelopeKind::kReply,
+                    .id = context.new_message_id(),
+                    .conversation = request.conversation,
+                    .parent = request.id,
+                    .payload = request.payload};
+    context.send(received->from, std::move(answer));
+    if (order == "last") context.exit(ExitReason::normal());
+    if (order == "reply-then-throw") throw std::runtime_error("boom");
+  }
+};
+
+class ConversationProcessTest : public ::testing::Test {
+ protected:
+  ConversationProcessTest() {
+    scheduler.set_service_factory(
+        [this](const signal::SpawnRequest& request) -> Result<std::unique_ptr<Process>> {
+          if (request.service != kToy) return fail(Errc::kNoService, "no");
+          ++made;
+          return std::make_unique<Toy>();
+        });
+    publish({own_node(MemberState::kJoined)});
+  }
+
+  ~ConversationProcessTest() override {
+    // whatever the test did, nothing may be left when it is over
+    supervisor.shutdown();
+    run_for(20s);
+    EXPECT_EQ(scheduler.counts().processes, bystanders);
+    EXPECT_EQ(scheduler.counts().timers, 0U);
+    EXPECT_EQ(supervisor.open(), 0U);
+  }
+
+  static Member own_node(MemberState state) {
+    return {NodeName{"a"}, local_incarnation(), state, false, {kToy}, {}};
+  }
+  void publish(Directory::Members members, bool connected = true) {
+    directory.publish({std::move(members), connected, 1000});
+  }
+
+  void run() { scheduler.run_until_idle(now); }
+  void run_for(Duration duration) {
+    const TimePoint end = now + duration;
+    run();
+    while (const auto next = scheduler.next_deadline()) {
+      if (*next > end) break;
+      now = *next;
+      run();
+    }
+    now = end;
+    run();
+  }
+
+  ConversationHandle open(ConversationConfig config) {
+    auto handle = supervisor.spawn(std::move(config));
+    EXPECT_TRUE(handle.has_value());
+    return *handle;
+  }
+  ConversationHandle open() { return open({CrashPolicy::kFail, {ParticipantConfig::owned(kToy)}}); }
+
+  /// A place for an outcome: "" until it is there.
+  using Told = std::shared_ptr<std::string>;
+  static ConversationHandle::Completion into(const Told& told) {
+    return [told](const Outcome& outcome) {
+      EXPECT_EQ(*told, "") << "told twice";
+      *told = outcome ? "ok " + std::string{outcome->view()}
+                      : std::string{name_of(outcome.error().code)} + ": " + outcome.error().detail;
+    };
+  }
+  static Told nothing() { return std::make_shared<std::string>(); }
+
+  MessageId send(ConversationHandle& handle, const char* text,
+                 ReplyMode mode = ReplyMode::kCorrelated) {
+    const Told told = nothing();
+    const MessageId id = handle.start_send(Payload{text}, {.reply = mode}, into(told));
+    run();
+    EXPECT_EQ(*told, "ok ");
+    return id;
+  }
+  std::string send_refused(ConversationHandle& handle, std::string text) {
+    const Told told = nothing();
+    handle.start_send(Payload{std::move(text)}, {}, into(told));
+    run();
+    return *told;
+  }
+  std::string receive(ConversationHandle& handle, std::optional<MessageId> id = {}) {
+    const Told told = nothing();
+    auto pending = handle.start_receive(id, into(told));
+    run();
+    pending.cancel();
+    run();
+    return *told;
+  }
+  std::string ask(ConversationHandle& handle, const char* text) {
+    const Told told = nothing();
+    auto pending = handle.start_ask(Payload{text}, {}, into(told));
+    run();
+    return *told;
+  }
+  std::string close(ConversationHandle& handle) {
+    const Told told = nothing();
+    auto pending = handle.start_close(into(told));
+    run();
+    return *told;
+  }
+
+  TimePoint now{1000s};
+  std::vector<Signal> forwarded;
+  Scheduler scheduler{{.node = NodeName{"a"}, .seed = 7},
+                      [this](Signal signal) { forwarded.push_back(std::move(signal)); }};
+  Directory directory;
+  ConversationSupervisor supervisor{scheduler, directory};
+  std::size_t made = 0;
+  std::size_t bystanders = 0;
+};
+
+TEST_F(ConversationProcessTest, AsksAndCloses) {
+  auto handle = open();
+  EXPECT_EQ(supervisor.open(), 1U);
+  EXPECT_EQ(ask(handle, "hello"), "ok hello");
+  EXPECT_EQ(ask(handle, "again"), "ok again");
+  EXPECT_EQ(made, 1U);
+  EXPECT_EQ(handle.query_state().phase, Phase::kActive);
+  EXPECT_EQ(scheduler.counts().processes, 3U) << "conversation, actor, participant";
+  EXPECT_EQ(close(handle), "ok ");
+  EXPECT_EQ(scheduler.counts().processes, 0U);
+  EXPECT_EQ(scheduler.counts().timers, 0U);
+  EXPECT_EQ(supervisor.open(), 0U);
+  EXPECT_EQ(handle.query_state().phase, Phase::kClosed);
+  EXPECT_TRUE(handle.query_state().ended);
+  EXPECT_EQ(handle.query_state().counters.received, 2U);
+  EXPECT_TRUE(handle.query_state().crashes.empty());
+  EXPECT_EQ(close(handle), "ok ") << "a second close is no error";
+  EXPECT_EQ(send_refused(handle, "x"), "ConversationFailed: conversation closed");
+  EXPECT_EQ(receive(handle), "ConversationFailed: conversation closed");
+}
+
+TEST_F(ConversationProcessTest, AnExceptionIsTheParticipantsCrashAndFailsTheConversation) {
+  auto handle = open();
+  const Told waits = nothing();
+  const MessageId slow = send(handle, "silent");
+  auto pending = handle.start_receive(slow, into(waits));
+  EXPECT_EQ(ask(handle, "throw"), "ParticipantCrashed: toy on a: exit status 3");
+  EXPECT_EQ(*waits, "ParticipantCrashed: toy on a: exit status 3");
+  const auto state = handle.query_state();
+  EXPECT_EQ(state.phase, Phase::kFailed);
+  ASSERT_EQ(state.crashes.size(), 1U);
+  EXPECT_EQ(state.crashes[0].reason, ExitReason::error("exit status 3"));
+  EXPECT_EQ(state.crashes[0].at, now);
+  EXPECT_EQ(scheduler.counts().processes, 0U) << "a failed conversation holds nothing";
+  EXPECT_EQ(close(handle), "ok ");
+  EXPECT_EQ(handle.query_state().phase, Phase::kFailed);
+  EXPECT_EQ(send_refused(handle, "x"),
+            "ConversationFailed: conversation failed: toy on a: exit status 3");
+  EXPECT_EQ(receive(handle, slow), "ParticipantCrashed: toy on a: exit status 3");
+}
+
+TEST_F(ConversationProcessTest, AKilledParticipantIsACrash) {
+  auto handle = open();
+  EXPECT_EQ(ask(handle, "kill"), "ParticipantCrashed: toy on a: killed");
+}
+
+TEST_F(ConversationProcessTest, RepliesBufferedBeforeTheCrashAreStillHandedOut) {
+  auto handle = open();
+  const MessageId one = send(handle, "one");
+  send(handle, "two", ReplyMode::kInbox);
+  const MessageId last = send(handle, "reply-then-throw");
+  EXPECT_EQ(handle.query_state().phase, Phase::kFailed);
+  EXPECT_EQ(receive(handle), "ok two");
+  EXPECT_EQ(receive(handle), "ParticipantCrashed: toy on a: boom");
+  EXPECT_EQ(receive(handle, one), "ok one");
+  EXPECT_EQ(receive(handle, one), "ParticipantCrashed: toy on a: boom");
+  EXPECT_EQ(receive(handle, last), "ok reply-then-throw");
+}
+
+TEST_F(ConversationProcessTest, OneWhoEndsNormallyOwingNothingHasLeft) {
+  auto handle = open();
+  EXPECT_EQ(ask(handle, "last"), "ok last");
+  EXPECT_EQ(handle.query_state().phase, Phase::kActive);
+  EXPECT_EQ(send_refused(handle, "x"), "ParticipantLeft: toy on a has left");
+  EXPECT_EQ(ask(handle, "x"), "ParticipantLeft: toy on a has left");
+  EXPECT_EQ(close(handle), "ok ");
+  EXPECT_EQ(handle.query_state().phase, Phase::kClosed);
+}
+
+TEST_F(ConversationProcessTest, OneWhoEndsNormallyOwingAReplyCrashed) {
+  auto handle = open();
+  EXPECT_EQ(ask(handle, "leave"), "ParticipantCrashed: toy on a: normal, with 1 unanswered");
+}
+
+TEST_F(ConversationProcessTest, DoneWithoutReplyIsNoReply) {
+  auto handle = open();
+  EXPECT_EQ(ask(handle, "done").substr(0, 9), "NoReply: ");
+  EXPECT_EQ(handle.query_state().phase, Phase::kActive);
+}
+
+TEST_F(ConversationProcessTest, AReceiveThatWasGivenUpSwallowsNoReply) {
+  auto handle = open();
+  const Told told = nothing();
+  auto pending = handle.start_receive(std::nullopt, into(told));
+  run();
+  EXPECT_TRUE(pending.cancel());
+  EXPECT_FALSE(*told != "");
+  send(handle, "kept", ReplyMode::kInbox);
+  EXPECT_EQ(receive(handle), "ok kept");
+  EXPECT_EQ(*told, "");
+}
+
+/// A call whose caller gave up without the conversation knowing, ahead of all others.
+CallMessage* given_up(const ConversationHandle& handle, std::optional<MessageId> request) {
+  auto waiter = std::make_shared<Waiter>([](const Outcome&) { FAIL() << "told after giving up"; });
+  EXPECT_TRUE(waiter->abandon());
+  auto cell = std::make_shared<ConversationCell>(handle.query_state());
+  return new CallMessage(call::Receive{
+      WaiterId{0}, Ticket{std::move(waiter), std::move(cell), question::Receive{request}},
+      request});
+}
+
+// The actor decides to hand a reply to a caller that is gone: the reply goes back, and whoever
+// waits next gets it.
+TEST_F(ConversationProcessTest, AReplyThatMeetsACallerGivingUpIsNotLost) {
+  auto handle = open();
+  scheduler.send_local(handle.pid(), LocalMessagePtr{given_up(handle, std::nullopt)});
+  const Told next = nothing();
+  auto pending = handle.start_receive(std::nullopt, into(next));
+  send(handle, "kept", ReplyMode::kInbox);
+  EXPECT_EQ(*next, "ok kept");
+}
+
+TEST_F(ConversationProcessTest, AReplyThatGoesBackIsThereBeforeTheNextCallIsDecided) {
+  auto handle = open();
+  const MessageId id = send(handle, "kept");
+  scheduler.send_local(handle.pid(), LocalMessagePtr{given_up(handle, id)});
+  EXPECT_EQ(receive(handle, id), "ok kept") << "both calls were in the inbox at once";
+}
+
+TEST_F(ConversationProcessTest, ACloseWakesWhoWaitsAndEndsTheParticipant) {
+  auto handle = open();
+  const Told waits = nothing();
+  auto pending = handle.start_ask(Payload{"silent"}, {}, into(waits));
+  run();
+  EXPECT_EQ(close(handle), "ok ");
+  EXPECT_EQ(*waits, "ConversationFailed: conversation closed");
+  EXPECT_EQ(scheduler.counts().processes, 0U);
+}
+
+TEST_F(ConversationProcessTest, AParticipantThatDoesNotEndIsKilledAtTheLimit) {
+  auto handle = open();
+  EXPECT_EQ(ask(handle, "stubborn"), "ok stubborn");
+  const Told closed = nothing(), second = nothing();
+  auto one = handle.start_close(into(closed));
+  run();
+  auto two = handle.start_close(into(second));
+  run_for(2s - 1ns);
+  EXPECT_EQ(handle.query_state().phase, Phase::kCompleting);
+  EXPECT_EQ(*closed, "");
+  run_for(1ns);
+  EXPECT_EQ(*closed, "ok ");
+  EXPECT_EQ(*second, "ok ");
+  EXPECT_EQ(scheduler.counts().processes, 0U);
+  EXPECT_EQ(handle.query_state().phase, Phase::kClosed);
+}
+
+// Whatever is under way when the close comes: messages are posted without running in between.
+TEST_F(ConversationProcessTest, CloseRacesWithEverything) {
+  for (const char* order : {"hello", "throw", "leave", "kill", "done", "silent", "last"}) {
+    SCOPED_TRACE(order);
+    auto handle = open();
+    const Told asked = nothing(), closed = nothing();
+    auto pending_ask = handle.start_ask(Payload{order}, {}, into(asked));
+    auto pending_close = handle.start_close(into(closed));
+    run();
+    EXPECT_EQ(*closed, "ok ");
+    EXPECT_EQ(*asked, "ConversationFailed: conversation closed");
+    EXPECT_EQ(handle.query_state().phase, Phase::kClosed);
+    EXPECT_EQ(scheduler.counts().processes, 0U);
+    EXPECT_EQ(scheduler.counts().timers, 0U);
+  }
+}
+
+TEST_F(ConversationProcessTest, TheActorsDeathFailsTheConversation) {
+  auto handle = open();
+  const MessageId kept = send(handle, "kept");
+  const Told waits = nothing();
+  auto pending = handle.start_ask(Payload{"silent"}, {}, into(waits));
+  run();
+  scheduler.exit(handle.actor_pid().value(), ExitReason::kill());
+  run();
+  EXPECT_EQ(*waits, "ConversationFailed: actor crashed: killed");
+  EXPECT_EQ(handle.query_state().phase, Phase::kFailed);
+  EXPECT_EQ(scheduler.counts().processes, 0U);
+  EXPECT_EQ(receive(handle, kept), "ok kept");
+}
+
+TEST_F(ConversationProcessTest, AnInputThatTheActorDidNotDecideIsDecidedAfterItsDeath) {
+  auto handle = open();
+  run();
+  const Told asked = nothing();
+  auto pending = handle.start_ask(Payload{"x"}, {}, into(asked));
+  scheduler.exit(handle.actor_pid().value(), ExitReason::kill());
+  run();
+  EXPECT_EQ(*asked, "ConversationFailed: conversation failed: actor crashed: killed");
+  EXPECT_EQ(scheduler.counts().processes, 0U);
+}
+
+TEST_F(ConversationProcessTest, AKilledConversationLeavesNobodyWaitingAndNothingRunning) {
+  auto handle = open();
+  const Told waits = nothing();
+  auto pending = handle.start_ask(Payload{"silent"}, {}, into(waits));
+  run();
+  scheduler.exit(handle.pid(), ExitReason::kill());
+  run();
+  EXPECT_EQ(waits->substr(0, 18), "ConversationFailed");
+  EXPECT_EQ(scheduler.counts().processes, 0U);
+  EXPECT_EQ(supervisor.open(), 0U);
+  EXPECT_EQ(handle.query_state().phase, Phase::kFailed);
+  EXPECT_EQ(close(handle), "ok ");
+}
+
+// A decision that throws loses the state: what runs is ended and who waits is told all the same.
+TEST_F(ConversationProcessTest, ADecisionThatThrowsLeavesNothingBehind) {
+  auto config = std::make_shared<const ConversationConfig>(
+      CrashPolicy::kFail, std::vector{ParticipantConfig::owned(kToy)});
+  ConversationState state{scheduler.new_conversation_id(), config};
+  auto cell = std::make_shared<ConversationCell>(snapshot_of(state));
+  int inputs = 0;
+  auto record = std::make_shared<ConversationRecord>(ConversationRecord{
+      .state = std::move(state),
+      .cell = cell,
+      .decide = [&inputs](ConversationState s, const Input& input, TimePoint when) {
+        if (++inputs == 4) throw std::runtime_error("hook");
+        return step(std::move(s), input, when);
+      }});
+  int ended = 0;
+  const Pid pid = scheduler.spawn(
+      std::make_unique<ConversationProcess>(record, directory, [&ended] { ++ended; }));
+  std::vector<Told> told;
+  for (std::uint64_t n = 1; n <= 3; ++n) {
+    told.push_back(nothing());
+    call::Send send{{1, n}, Payload{"silent"}, {}, std::nullopt, std::nullopt};
+    send.reply.emplace(WaiterId{n},
+                       Ticket{std::make_shared<Waiter>(into(told.back())), cell, question::Send{}});
+    scheduler.send_local(pid, std::make_unique<CallMessage>(std::move(send)));
+    run();
+  }
+  EXPECT_EQ(inputs, 4) << "three sends and a participant";
+  for (const Told& t : told) {
+    EXPECT_EQ(*t, "ConversationFailed: conversation failed: actor crashed: hook");
+  }
+  EXPECT_EQ(cell->snapshot().phase, Phase::kFailed);
+  EXPECT_EQ(ended, 1);
+  EXPECT_EQ(scheduler.counts().processes, 0U);
+  EXPECT_EQ(scheduler.counts().timers, 0U);
+}
+
+/// Counts the exits that it sees of others.
+class Bystander final : public Process {
+ public:
+  explicit Bystander(int& exits) : exits_(exits) {}
+  void on_start(Context& context) override { context.trap_exits(true); }
+  void handle(Context&, Message message) override {
+    if (std::holds_alternative<message::Exited>(message)) ++exits_;
+  }
+
+ private:
+  int& exits_;
+};
+
+TEST_F(ConversationProcessTest, AnAttachedPidIsLetGoOfWhenADecisionThrows) {
+  int exits = 0;
+  const Pid bystander = scheduler.spawn(std::make_unique<Bystander>(exits));
+  ConversationState state{
+      scheduler.new_conversation_id(),
+      std::make_shared<const ConversationConfig>(
+          CrashPolicy::kFail, std::vector{ParticipantConfig::attached("helper", bystander)})};
+  auto cell = std::make_shared<ConversationCell>(snapshot_of(state));
+  const Pid pid = scheduler.spawn(std::make_unique<ConversationProcess>(
+      std::make_shared<ConversationRecord>(
+          ConversationRecord{.state = std::move(state),
+                             .cell = cell,
+                             .decide =
+                                 [](ConversationState s, const Input& input, TimePoint when) {
+                                   if (std::holds_alternative<input::Orphaned>(input)) {
+                                     throw std::runtime_error("hook");
+                                   }
+                                   return step(std::move(s), input, when);
+                                 }}),
+      directory, [] {}));
+  call::Send send{{1, 1}, Payload{"x"}, {}, std::nullopt, std::nullopt};
+  scheduler.send_local(pid, std::make_unique<CallMessage>(std::move(send)));
+  scheduler.send_local(pid, std::make_unique<CallMessage>(call::HandlesGone{}));
+  run_for(10s);
+  EXPECT_EQ(cell->snapshot().phase, Phase::kFailed);
+  EXPECT_EQ(exits, 0);
+  EXPECT_EQ(scheduler.counts().processes, 1U);
+  bystanders = 1;
+}
+
+TEST_F(ConversationProcessTest, WithoutAServiceItFailsAtOnce) {
+  auto handle = open({CrashPolicy::kFail, {ParticipantConfig::owned(ServiceName{"lower"})}});
+  EXPECT_EQ(ask(handle, "x"), "NoService: no node offers service 'lower'");
+  EXPECT_EQ(handle.query_state().phase, Phase::kFailed);
+  EXPECT_EQ(scheduler.counts().processes, 0U);
+}
+
+TEST_F(ConversationProcessTest, ASuspectNodeIsWaitedFor) {
+  publish({own_node(MemberState::kSuspect)});
+  auto handle = open();
+  const Told asked = nothing();
+  auto pending = handle.start_ask(Payload{"x"}, {}, into(asked));
+  run_for(1s);
+  EXPECT_EQ(*asked, "");
+  publish({own_node(MemberState::kJoined)});
+  run_for(50ms);
+  EXPECT_EQ(*asked, "ok x");
+}
+
+TEST_F(ConversationProcessTest, AnUnansweredSpawnIsGivenUpAtTheLimit) {
+  publish({{NodeName{"b"}, Incarnation{5}, MemberState::kJoined, false, {kToy}, {}}});
+  auto handle = open();
+  const Told asked = nothing();
+  auto pending = handle.start_ask(Payload{"x"}, {}, into(asked));
+  run_for(5s - 1ns);
+  EXPECT_EQ(*asked, "");
+  ASSERT_EQ(forwarded.size(), 1U);
+  run_for(1ns);
+  EXPECT_EQ(*asked, "NoService: no instance of service 'toy' within 5s");
+  EXPECT_EQ(scheduler.counts().processes, 0U);
+}
+
+TEST_F(ConversationProcessTest, ANodeThatDiesDuringTheSpawnIsNoCrashAndAnotherIsChosen) {
+  publish({{NodeName{"b"}, Incarnation{5}, MemberState::kJoined, false, {kToy}, {}}});
+  auto handle = open();
+  const Told asked = nothing();
+  auto pending = handle.start_ask(Payload{"x"}, {}, into(asked));
+  run();
+  const auto request = std::get<signal::SpawnRequest>(forwarded.at(0));
+  publish({own_node(MemberState::kJoined)});
+  scheduler.deliver(signal::SpawnReply{request.to, request.from, request.spawn, std::nullopt,
+                                       Error{Errc::kPeerUnreachable, "down"}});
+  run();
+  EXPECT_EQ(*asked, "ok x");
+  EXPECT_TRUE(handle.query_state().crashes.empty());
+}
+
+TEST_F(ConversationProcessTest, ARemoteInstanceThatIsLostIsNamedWithItsNode) {
+  publish({{NodeName{"b"}, Incarnation{5}, MemberState::kJoined, false, {kToy}, {}}});
+  auto handle = open();
+  const Told asked = nothing();
+  auto pending = handle.start_ask(Payload{"x"}, {}, into(asked));
+  run();
+  const auto request = std::get<signal::SpawnRequest>(forwarded.at(0));
+  const Pid instance{NodeName{"b"}, Incarnation{5}, Serial{77}};
+  const LinkId link{instance > request.from ? 3U : 2U};
+  scheduler.deliver(signal::SpawnReply{instance, request.from, request.spawn, link});
+  run();
+  ASSERT_EQ(forwarded.size(), 2U);
+  EXPECT_EQ(std::get<signal::Send>(forwarded[1]).to, instance);
+  scheduler.deliver(signal::Exit{
+      instance, request.from,
+      ExitReason::noconnection(Evidence{EvidenceSource::kHeartbeatsMissed, 3s, 3s, 0ms}), link});
+  run();
+  EXPECT_EQ(asked->rfind("ParticipantCrashed: toy on b: noconnection (heartbeats missed", 0), 0U)
+      << *asked;
+  ASSERT_EQ(handle.query_state().crashes.size(), 1U);
+  EXPECT_EQ(handle.query_state().crashes[0].reason.evidence->source,
+            EvidenceSource::kHeartbeatsMissed);
+}
+
+TEST_F(ConversationProcessTest, AnAttachedPidAnswersAndLivesOn) {
+  const Pid toy = scheduler.spawn(std::make_unique<Toy>());
+  bystanders = 1;
+  {
+    auto handle = open({CrashPolicy::kFail, {ParticipantConfig::attached("helper", toy)}});
+    EXPECT_EQ(ask(handle, "x"), "ok x");
+    EXPECT_EQ(close(handle), "ok ");
+  }
+  EXPECT_EQ(scheduler.counts().processes, 1U);
+  auto handle = open({CrashPolicy::kFail, {ParticipantConfig::attached("helper", toy)}});
+  EXPECT_EQ(ask(handle, "throw"), "ParticipantCrashed: helper on a: exit status 3");
+  bystanders = 0;
+}
+
+TEST_F(ConversationProcessTest, AnAttachedPidThatIsGoneIsACrash) {
+  const Pid nobody{NodeName{"a"}, local_incarnation(), Serial{4711}};
+  auto handle = open({CrashPolicy::kFail, {ParticipantConfig::attached("helper", nobody)}});
+  EXPECT_EQ(ask(handle, "x"), "ParticipantCrashed: helper on a: noproc");
+}
+
+TEST_F(ConversationProcessTest, ATooLargePayloadIsRefused) {
+  auto handle = open();
+  EXPECT_EQ(send_refused(handle, std::string(1001, 'x')),
+            "Rejected: payload of 1001 bytes exceeds payload-max 1000");
+  EXPECT_EQ(send_refused(handle, std::string(1000, 'x')), "ok ");
+}
+
+TEST_F(ConversationProcessTest, TheLastHandlesEndCancelsTheConversation) {
+  {
+    auto handle = open();
+    send(handle, "silent");
+    auto copy = handle;
+  }
+  run_for(5s - 1ns);
+  EXPECT_EQ(supervisor.open(), 1U);
+  run_for(1ns);
+  EXPECT_EQ(supervisor.open(), 0U);
+  EXPECT_EQ(scheduler.counts().processes, 0U);
+}
+
+TEST_F(ConversationProcessTest, ACallUnderWayKeepsTheConversation) {
+  const Told asked = nothing();
+  std::optional<ConversationHandle::Pending> pending;
+  {
+    auto handle = open();
+    pending = handle.start_ask(Payload{"silent"}, {}, into(asked));
+  }
+  run_for(60s);
+  EXPECT_EQ(supervisor.open(), 1U);
+  pending->cancel();
+  pending.reset();
+  run_for(5s);
+  EXPECT_EQ(supervisor.open(), 0U);
+}
+
+TEST_F(ConversationProcessTest, ShutdownClosesAllAndTakesNoMore) {
+  auto one = open(), two = open();
+  EXPECT_EQ(ask(two, "x"), "ok x");
+  supervisor.shutdown();
+  run();
+  EXPECT_EQ(supervisor.open(), 0U);
+  EXPECT_TRUE(supervisor.wait_until_none(0s));
+  EXPECT_EQ(one.query_state().phase, Phase::kClosed);
+  EXPECT_FALSE(supervisor.spawn({CrashPolicy::kFail, {ParticipantConfig::owned(kToy)}}));
+}
+
+TEST_F(ConversationProcessTest, ConversationsAreBounded) {
+  ConversationSupervisor small{scheduler, directory, {.conversations_max = 1}};
+  const ConversationConfig config{CrashPolicy::kFail, {ParticipantConfig::owned(kToy)}};
+  auto first = small.spawn(config);
+  ASSERT_TRUE(first);
+  const auto second = small.spawn(config);
+  ASSERT_FALSE(second);
+  EXPECT_EQ(second.error(),
+            (Error{Errc::kRejected, "1 conversations are open, conversations-max is 1"}));
+  run();
+  EXPECT_EQ(close(*first), "ok ");
+  auto third = small.spawn(config);
+  ASSERT_TRUE(third);
+  EXPECT_EQ(close(*third), "ok ");
+}
+
+TEST_F(ConversationProcessTest, CallsThatWaitAreBounded) {
+  ConversationConfig config{CrashPolicy::kFail, {ParticipantConfig::owned(kToy)}};
+  config.waiters_max = 1;
+  auto handle = open(config);
+  const Told first = nothing();
+  auto pending = handle.start_receive(std::nullopt, into(first));
+  run();
+  EXPECT_EQ(receive(handle), "Rejected: 1 calls wait, waiters-max is 1");
+  EXPECT_TRUE(pending.cancel());
+}
+
+/// Opens and asks from within a process's handler.
+class Asker final : public Process {
+ public:
+  Asker(ConversationSupervisor& supervisor, std::vector<std::string>& log)
+      : supervisor_(supervisor), log_(log) {}
+  void on_start(Context& context) override {
+    auto opened = supervisor_.spawn({CrashPolicy::kFail, {ParticipantConfig::owned(kToy)}});
+    handle_.emplace(*std::move(opened));
+    handle_->start_ask(Payload{"x"}, {}, handle_->tell(context.self(), 1));
+  }
+  void handle(Context& context, Message message) override {
+    auto* local = std::get_if<LocalMessagePtr>(&message);
+    if (local == nullptr) return;
+    auto* outcome = dynamic_cast<ConversationOutcome*>(local->get());
+    if (outcome == nullptr) return;
+    log_.push_back(std::to_string(outcome->tag) +
+                   (outcome->outcome ? " " + std::string{outcome->outcome->view()} : " error"));
+    if (outcome->tag == 1) handle_->start_close(handle_->tell(context.self(), 2));
+    if (outcome->tag == 2) context.exit(ExitReason::normal());
+  }
+
+ private:
+  ConversationSupervisor& supervisor_;
+  std::vector<std::string>& log_;
+  std::optional<ConversationHandle> handle_;
+};
+
+TEST_F(ConversationProcessTest, AProcessMayConverseWithoutBlocking) {
+  std::vector<std::string> log;
+  scheduler.spawn(std::make_unique<Asker>(supervisor, log));
+  run();
+  EXPECT_EQ(log, (std::vector<std::string>{"1 x", "2 "}));
+  EXPECT_EQ(scheduler.counts().processes, 0U);
+}
+
+}  // namespace
+}  // namespace liminal
