@@ -1,0 +1,148 @@
+#include "node/node.hpp"
+
+#include <algorithm>
+#include <thread>
+
+namespace liminal {
+namespace {
+
+bool is_exec(const ServiceDefinition& service) {
+  return std::holds_alternative<service_kind::Exec>(service.kind);
+}
+
+// Above the close_timeout that conversations have by default.
+constexpr Duration kCloseBound = std::chrono::seconds{3};
+constexpr std::uint64_t kPayloadBytesMaxAlone = 16 * 1024 * 1024;
+
+}  // namespace
+
+Node::Node(Settings settings) : settings_(std::move(settings)) {
+  std::sort(settings_.labels.begin(), settings_.labels.end());
+  Scheduler::Forward forward = [this](Signal signal) { inbox_.push(std::move(signal)); };
+  if (!settings_.broker) {
+    alone_.emplace(NodeCore::Settings{.name = settings_.name}, Random{random_seed()});
+    forward = [this](Signal signal) { answer_alone(std::move(signal)); };
+  }
+  scheduler_ = std::make_unique<Scheduler>(
+      Scheduler::Settings{.node = settings_.name, .seed = random_seed()}, std::move(forward));
+}
+
+Node::~Node() {
+  stop();
+  workers_.reset();
+  runner_.reset();  // no more completions for the scheduler
+}
+
+Result<std::unique_ptr<Node>> Node::create(Settings settings,
+                                           const std::vector<ServiceDefinition>& services) {
+  std::unique_ptr<Node> node{new Node{std::move(settings)}};
+  if (auto added = node->add_services(services); !added) {
+    return tl::unexpected<Error>(std::move(added.error()));
+  }
+  node->supervisor_ = std::make_unique<ConversationSupervisor>(*node->scheduler_, node->directory_);
+  return node;
+}
+
+Result<void> Node::add_services(const std::vector<ServiceDefinition>& services) {
+  std::optional<ServiceRegistry::ExecSupport> exec;
+  if (std::any_of(services.begin(), services.end(), is_exec)) {
+    auto runner = CommandRunner::start({});
+    if (!runner) return tl::unexpected<Error>(std::move(runner.error()));
+    runner_ = std::move(*runner);
+    exec.emplace(
+        ServiceRegistry::ExecSupport{*runner_, [this](const Pid& to, LocalMessagePtr message) {
+                                       return scheduler_->send_local(to, std::move(message));
+                                     }});
+  }
+  registry_ =
+      std::make_unique<ServiceRegistry>(ServiceRegistry::Settings{.node = settings_.name}, exec);
+  for (const auto& service : services) {
+    if (auto added = registry_->add(service); !added) return added;
+  }
+  return {};
+}
+
+Result<void> Node::offer(ServiceName name, BehaviourFactory factory) {
+  return registry_->add(std::move(name), std::move(factory));
+}
+
+Result<void> Node::start(Duration join_timeout) {
+  if (auto begun = begin(); !begun) return begun;
+  return wait_joined(join_timeout);
+}
+
+Result<void> Node::wait_joined(Duration timeout) {
+  return loop_ ? loop_->wait_joined(timeout) : Result<void>{};
+}
+
+Result<void> Node::begin() {
+  scheduler_->set_service_factory(
+      [registry = registry_.get()](const signal::SpawnRequest& request) {
+        return registry->make(request);
+      });
+  if (settings_.broker) {
+    NodeCore::Settings core{.name = settings_.name,
+                            .light = settings_.light,
+                            .services = registry_->names(),
+                            .labels = settings_.labels};
+    const auto load = [this] {
+      return NodeLoop::Load{static_cast<std::uint32_t>(registry_->participants()),
+                            static_cast<std::uint32_t>(supervisor_->open())};
+    };
+    const auto joined = [this] {
+      registry_->set_payload_bytes_max(directory_.snapshot()->payload_bytes_max);
+    };
+    loop_ = std::make_unique<NodeLoop>(
+        NodeLoop::Settings{*settings_.broker, std::move(core), random_seed()}, clock_, *scheduler_,
+        directory_, inbox_, NodeLoop::Hooks{load, joined});
+  } else {
+    run_alone();
+  }
+  const unsigned processors = std::max(1u, std::thread::hardware_concurrency());
+  workers_ = std::make_unique<Workers>(
+      *scheduler_, clock_,
+      Workers::Settings{settings_.workers != 0 ? settings_.workers : processors,
+                        settings_.blocking});
+  return loop_ ? loop_->start() : Result<void>{};
+}
+
+void Node::run_alone() {
+  Directory::Snapshot snapshot;
+  snapshot.connected = true;
+  snapshot.payload_bytes_max = kPayloadBytesMaxAlone;
+  snapshot.members.push_back({settings_.name, local_incarnation(), MemberState::kJoined,
+                              settings_.light, registry_->names(), settings_.labels});
+  directory_.publish(std::move(snapshot));
+}
+
+void Node::answer_alone(Signal signal) {
+  NodeCore::Effects effects;
+  {
+    const std::lock_guard lock{alone_mutex_};
+    effects = alone_->on_signal(std::move(signal), clock_.now());
+  }
+  for (auto& effect : effects) {
+    if (auto* deliver = std::get_if<node_effect::Deliver>(&effect)) {
+      scheduler_->deliver(std::move(deliver->signal));
+    }
+  }
+}
+
+std::optional<Error> Node::wait_ended(Duration timeout) {
+  if (!loop_) {
+    std::this_thread::sleep_for(timeout);
+    return std::nullopt;
+  }
+  return loop_->wait_ended(timeout) ? loop_->failure() : std::nullopt;
+}
+
+void Node::stop() {
+  if (workers_) {
+    supervisor_->shutdown();
+    (void)supervisor_->wait_until_none(kCloseBound);  // what is left ends with the links
+  }
+  loop_.reset();
+  workers_.reset();
+}
+
+}  // namespace liminal

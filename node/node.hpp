@@ -1,0 +1,91 @@
+// A node as a whole: what a program embeds to take part in a cluster, or to run one alone.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "common/base/result.hpp"
+#include "common/base/time.hpp"
+#include "node/conversation/conversation_supervisor.hpp"
+#include "node/node_loop.hpp"
+#include "node/participant/command_runner.hpp"
+#include "node/participant/service_registry.hpp"
+#include "node/remote/directory.hpp"
+#include "node/remote/node_core.hpp"
+#include "node/scheduler/scheduler.hpp"
+#include "node/scheduler/workers.hpp"
+
+namespace liminal {
+
+/// Scheduler, services, conversations and, where there is a broker, the connection to it.
+///
+/// Life: create(), offer() what it offers, start(), use, stop() or destroy.
+/// Thread-safety: conversations(), scheduler(), directory() and wait_ended() from any thread; the
+/// rest from the thread that created it.
+class Node {
+ public:
+  struct Settings {
+    NodeName name;
+    std::optional<std::string> broker;  // endpoint; nullopt: no broker, the node runs alone
+    bool light = false;                 // offers nothing, is not listed
+    std::vector<std::pair<std::string, std::string>> labels = {};
+    unsigned workers = 0;   // threads that run processes; 0: as many as there are processors
+    unsigned blocking = 8;  // threads for behaviours that declare themselves blocking
+  };
+
+  /// `services` are what an operator configured; C++ behaviours are offered afterwards.
+  /// Errors: kUsage (a service twice, no minder to be found), kInternal.
+  [[nodiscard]] static Result<std::unique_ptr<Node>> create(
+      Settings settings, const std::vector<ServiceDefinition>& services = {});
+  ~Node();
+  Node(const Node&) = delete;
+  Node& operator=(const Node&) = delete;
+
+  /// A service with a behaviour in C++. REQUIRES: not started. Errors: kUsage.
+  [[nodiscard]] Result<void> offer(ServiceName name, BehaviourFactory factory);
+
+  /// Starts its threads and begins to join. Errors: kUsage (not an endpoint), kTransport.
+  [[nodiscard]] Result<void> begin();
+  /// Blocks until its services can be asked; at once where there is no broker. Errors: kRefused;
+  /// kNoBroker after `timeout`, saying how far it came: it may be called again.
+  [[nodiscard]] Result<void> wait_joined(Duration timeout);
+  /// Both.
+  [[nodiscard]] Result<void> start(Duration join_timeout);
+
+  [[nodiscard]] ConversationSupervisor& conversations() { return *supervisor_; }
+  [[nodiscard]] Scheduler& scheduler() { return *scheduler_; }
+  [[nodiscard]] const Directory& directory() const { return directory_; }
+
+  /// Waits until the broker refused to take the node back, or `timeout` passed; the refusal, if so.
+  [[nodiscard]] std::optional<Error> wait_ended(Duration timeout);
+
+  /// Closes the conversations, ends the participants with shutdown, leaves. Blocks for a bounded
+  /// time, some seconds at most. A second call does nothing.
+  void stop();
+
+ private:
+  explicit Node(Settings settings);
+  [[nodiscard]] Result<void> add_services(const std::vector<ServiceDefinition>& services);
+  void answer_alone(Signal signal);
+  void run_alone();
+
+  Settings settings_;
+  SystemClock clock_;
+  Directory directory_;
+  NodeInbox inbox_;
+  std::mutex alone_mutex_;
+  std::optional<NodeCore>
+      alone_;  // GUARDED_BY alone_mutex_; without a broker: says that nobody is there
+  std::unique_ptr<Scheduler> scheduler_;
+  std::unique_ptr<CommandRunner> runner_;  // posts into the scheduler
+  std::unique_ptr<ServiceRegistry> registry_;
+  std::unique_ptr<ConversationSupervisor> supervisor_;
+  std::unique_ptr<Workers> workers_;
+  std::unique_ptr<NodeLoop> loop_;
+};
+
+}  // namespace liminal

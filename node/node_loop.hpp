@@ -1,0 +1,131 @@
+// The thread that owns a node's sockets and drives its NodeCore.
+#pragma once
+
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "common/base/result.hpp"
+#include "common/base/time.hpp"
+#include "common/net/sockets.hpp"
+#include "node/remote/directory.hpp"
+#include "node/remote/node_core.hpp"
+#include "node/scheduler/scheduler.hpp"
+
+namespace liminal {
+
+/// Where the scheduler's threads leave what the loop is to do, and wake it.
+/// Thread-safety: push and the requests from any thread; take() on the loop's.
+class NodeInbox {
+ public:
+  struct Taken {
+    std::vector<Signal> signals;  // in order, for each sending process
+    bool turn_done = false;
+    bool leave = false;
+  };
+
+  void push(Signal signal);
+  void turn_done();
+  void leave();
+  [[nodiscard]] Taken take();
+  [[nodiscard]] net::Waker& waker() { return waker_; }
+
+ private:
+  template <class Change>
+  void change(Change&& apply);
+
+  net::Waker waker_;
+  std::mutex mutex_;
+  Taken waiting_;          // GUARDED_BY mutex_
+  bool notified_ = false;  // GUARDED_BY mutex_; the loop has not taken since the last wake
+};
+
+/// Runs from start() until the node left or was refused; stop() has it leave.
+///
+/// Thread affinity: the sockets belong to its own thread. Public functions: any thread.
+/// Lifetime: what the constructor takes outlives it; the destructor stops and joins.
+class NodeLoop {
+ public:
+  struct Settings {
+    std::string endpoint;
+    NodeCore::Settings core;
+    std::uint64_t seed;
+  };
+  struct Load {
+    std::uint32_t participants;
+    std::uint32_t conversations;
+  };
+  /// Called on the loop's thread; they return at once.
+  struct Hooks {
+    std::function<Load()> load;         // for each beat
+    std::function<void()> joined = {};  // after each join, the directory published
+  };
+
+  NodeLoop(Settings settings, const Clock& clock, Scheduler& scheduler, Directory& directory,
+           NodeInbox& inbox, Hooks hooks);
+  ~NodeLoop();
+  NodeLoop(const NodeLoop&) = delete;
+  NodeLoop& operator=(const NodeLoop&) = delete;
+
+  /// Begins to connect. Errors: kUsage (not an endpoint), kTransport.
+  [[nodiscard]] Result<void> start();
+
+  /// Waits until the node has joined. Errors: kRefused with the broker's words, at once; kNoBroker
+  /// after `timeout`, saying how far it came.
+  [[nodiscard]] Result<void> wait_joined(Duration timeout);
+
+  /// Waits until the node was refused or left, or `timeout` passed; says whether it ended.
+  [[nodiscard]] bool wait_ended(Duration timeout);
+  /// Why the node ended by itself: the broker's refusal; nullopt while it runs or if it left.
+  [[nodiscard]] std::optional<Error> failure() const;
+
+  /// Leaves and ends the thread; returns when that is done (within NodeCore's leave_bound).
+  void stop();
+
+ private:
+  // How far a join came, for the message when it goes no further.
+  enum class Contact : std::uint8_t { kNothing, kForeign, kConnected };
+
+  void run();
+  void turn();
+  bool receive(TimePoint now);
+  void carry_out(NodeCore::Effects effects);
+  void carry_out(node_effect::Joined effect);
+  void carry_out(node_effect::Refused effect);
+  void open(std::optional<net::DealerSocket>& socket);
+  void send_data(net::Parts parts);
+  void drain_outbox();
+  [[nodiscard]] Duration time_to_wait(TimePoint now) const;
+  void set_contact(Contact contact);
+  void end(std::optional<Error> failure);
+
+  Settings settings_;
+  const Clock& clock_;
+  Scheduler& scheduler_;
+  Directory& directory_;
+  NodeInbox& inbox_;
+  Hooks hooks_;
+  Pid beat_process_;
+
+  // the loop's thread alone
+  NodeCore core_;
+  net::NetContext context_;
+  std::optional<net::DealerSocket> control_, data_;
+  std::deque<net::Parts> control_outbox_, data_outbox_;  // refused by libzmq for the moment
+
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  bool joined_ = false;                  // GUARDED_BY mutex_
+  bool ended_ = false;                   // GUARDED_BY mutex_
+  std::optional<Error> failure_;         // GUARDED_BY mutex_
+  Contact contact_ = Contact::kNothing;  // GUARDED_BY mutex_
+  std::thread thread_;                   // last: it uses everything above
+};
+
+}  // namespace liminal

@@ -1,0 +1,73 @@
+// Goal: what liminal-node refuses to start with.
+#include "node/node_options.hpp"
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <string>
+#include <vector>
+
+namespace liminal {
+namespace {
+
+using namespace std::chrono_literals;
+
+Result<NodeOptions> read(const std::vector<std::string>& arguments) {
+  const auto parsed = node_option_table().parse(
+      arguments, [](const std::string&) -> std::optional<std::string> { return std::nullopt; });
+  if (!parsed) return tl::unexpected(parsed.error());
+  return read_node_options(*parsed);
+}
+
+TEST(NodeOptions, ANameIsAllItNeeds) {
+  const auto options = read({"--name", "a"});
+  ASSERT_TRUE(options) << options.error().detail;
+  EXPECT_EQ(options->node.name, NodeName{"a"});
+  EXPECT_EQ(options->node.broker, "tcp://127.0.0.1:7411");
+  EXPECT_TRUE(options->services.empty());
+  EXPECT_EQ(options->join_timeout, 30s);
+}
+
+TEST(NodeOptions, NoneIsNoBroker) {
+  EXPECT_EQ(read({"--name", "a", "--broker", "none"})->node.broker, std::nullopt);
+}
+
+TEST(NodeOptions, TheShippedExampleIsValid) {
+  const auto options = read({"--config", std::string{LIMINAL_SOURCE_DIR} + "/config/node.conf"});
+  ASSERT_TRUE(options) << options.error().detail;
+  EXPECT_FALSE(options->services.empty());
+}
+
+TEST(NodeOptions, WhatIsWrongIsNamedOnOneLine) {
+  struct Case {
+    std::vector<std::string> arguments;
+    std::string said;
+  };
+  std::vector<std::string> crowd{"--name", "a"};
+  for (int i = 0; i < 65; ++i) {
+    crowd.insert(crowd.end(), {"--label", "k" + std::to_string(i) + "=v"});
+  }
+  const std::vector<Case> cases{
+      {{}, "name"},
+      {{"--name", "a b"}, "a b"},
+      {{"--name", "a", "--service", "x=foo"}, "foo"},
+      {{"--name", "a", "--service", "x=pipe:cat"}, "pipe:cat"},
+      {{"--name", "a", "--service", "x=exec:"}, "x"},
+      {{"--name", "a", "--service", "echo"}, "echo"},
+      {{"--name", "a", "--service", "x=echo", "--service", "x=exec:cat"}, "'x' is given twice"},
+      {{"--name", "a", "--label", "k=1", "--label", "k=2"}, "'k' is given twice"},
+      {{"--name", "a", "--broker", "localhost"}, "localhost"},
+      {{"--name", "a", "--join-timeout", "soon"}, "soon"},
+      {crowd, "at most 64"},
+  };
+  for (const auto& each : cases) {
+    const auto options = read(each.arguments);
+    ASSERT_FALSE(options) << each.said;
+    EXPECT_EQ(options.error().code, Errc::kUsage);
+    EXPECT_NE(options.error().detail.find(each.said), std::string::npos) << options.error().detail;
+    EXPECT_EQ(options.error().detail.find('\n'), std::string::npos);
+  }
+}
+
+}  // namespace
+}  // namespace liminal
