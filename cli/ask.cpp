@@ -1,0 +1,50 @@
+#include "cli/ask.hpp"
+
+#include <utility>
+
+#include "cli/json.hpp"
+#include "cli/output.hpp"
+#include "cli/stdin_reader.hpp"
+#include "common/base/text.hpp"
+
+namespace liminal::cli {
+
+ExitCode ask(SignalWatch& signals, const ConversationOptions& options, const ServiceName& service,
+             const std::optional<std::string>& payload) {
+  StdinReader in;
+  signals.on_signal([&in] { in.stop(); });
+  auto opened = open_conversation(options, service);
+  if (!opened) {
+    signals.on_signal({});
+    return signals.interrupted() ? ExitCode::kInterrupted : report(opened.error());
+  }
+  ConversationHandle& conversation = opened->handle;
+  const auto request = [&]() -> Result<std::string> {
+    if (payload) return *payload;
+    return in.read_all(opened->node->directory().snapshot()->payload_bytes_max);
+  }();
+  signals.on_signal([&conversation] { conversation.start_close([](Outcome) {}); });
+
+  Result<Payload> reply = tl::unexpected<Error>(Error{Errc::kConversationFailed, "interrupted"});
+  if (!request) {
+    reply = tl::unexpected<Error>(request.error());
+  } else if (!signals.interrupted()) {
+    reply = conversation.ask(Payload{*request}, options.timeout);
+  }
+  const ConversationSnapshot end = conversation.query_state();
+  signals.on_signal({});
+  (void)conversation.close();  // what it came to is known; the rest ends with the node
+  if (signals.interrupted()) return ExitCode::kInterrupted;
+
+  if (options.json) {
+    if (auto written = write_out(outcome_json(end, reply) + "\n"); !written) {
+      return report(written.error());
+    }
+  }
+  if (!reply) return report(with_conversation(reply.error(), conversation));
+  if (options.json) return ExitCode::kDone;
+  if (auto written = write_out(reply->view()); !written) return report(written.error());
+  return ExitCode::kDone;
+}
+
+}  // namespace liminal::cli

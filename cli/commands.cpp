@@ -1,0 +1,221 @@
+#include "cli/commands.hpp"
+
+#include <algorithm>
+#include <functional>
+#include <string_view>
+#include <utility>
+
+#include "cli/ask.hpp"
+#include "cli/output.hpp"
+#include "cli/status.hpp"
+#include "common/config/options.hpp"
+
+namespace liminal::cli {
+namespace {
+
+using namespace std::chrono_literals;
+using config::Option;
+using config::Options;
+using config::Parsed;
+namespace expect = config::expect;
+
+constexpr std::string_view kHelp =
+    "usage: liminal COMMAND [OPTION]... [ARGUMENT]...\n"
+    "\n"
+    "  ask SERVICE [PAYLOAD]   one request; its reply on stdout, byte for byte\n"
+    "  converse SERVICE        a request per line of stdin; its reply as a line on stdout\n"
+    "  status                  the broker and its nodes\n"
+    "  wait NODE|SERVICE       returns when it is there\n"
+    "\n"
+    "  liminal COMMAND --help  says more; liminal --version\n";
+
+Option broker_option(bool may_be_none) {
+  return {.name = "broker",
+          .placeholder = "ENDPOINT",
+          .help = may_be_none ? "the broker to join; 'none': no broker" : "the broker to ask",
+          .default_value = "tcp://127.0.0.1:7411",
+          .wrong = may_be_none ? expect::connect_endpoint_or_none() : expect::connect_endpoint()};
+}
+
+Option duration_option(std::string name, std::string help, std::string otherwise) {
+  return {.name = std::move(name),
+          .placeholder = "DURATION",
+          .help = std::move(help),
+          .default_value = std::move(otherwise),
+          .wrong = expect::duration(1ms)};
+}
+
+Option json_option(std::string help) {
+  return {.name = "json", .help = std::move(help), .flag = true};
+}
+
+std::optional<std::string> wrong_policy(const std::string& value) {
+  if (value == "fail") return std::nullopt;
+  if (value == "route-to-next" || value == "compensate") {
+    return "fail: " + value + " is not built yet";
+  }
+  return "fail";
+}
+
+// What ask and converse have in common.
+std::vector<Option> conversation_options() {
+  std::vector<Option> options;
+  options.push_back(broker_option(true));
+  options.push_back(duration_option("timeout",
+                                    "how long a reply may take, from the later of its request's "
+                                    "sending and the answer to the one before",
+                                    "5s"));
+  options.push_back(
+      duration_option("connect-timeout", "how long joining the broker may take", "2s"));
+  options.push_back({.name = "on-crash",
+                     .placeholder = "POLICY",
+                     .help = "what a participant's crash does to the conversation; fail: it fails",
+                     .default_value = "fail",
+                     .wrong = wrong_policy});
+  options.push_back({.name = "name",
+                     .placeholder = "NAME",
+                     .help = "of the node that this command is while it runs",
+                     .wrong = expect::name()});
+  return options;
+}
+
+ConversationOptions read_conversation_options(const Parsed& parsed) {
+  ConversationOptions options{.broker = parsed.value("broker"),
+                              .name = parsed.has("name") ? parsed.value("name") : "",
+                              .timeout = parsed.duration("timeout"),
+                              .connect_timeout = parsed.duration("connect-timeout"),
+                              .on_crash = CrashPolicy::kFail,
+                              .json = parsed.flag("json")};
+  if (options.broker == "none") options.broker.reset();
+  return options;
+}
+
+Result<ServiceName> service_argument(const std::string& text) {
+  if (const auto right = expect::name()(text)) {
+    return fail(Errc::kUsage, "service '" + text + "' on the command line: write " + *right);
+  }
+  return ServiceName{text};
+}
+
+struct Command {
+  std::string_view name;
+  Options options;
+  std::function<ExitCode(SignalWatch&, const Parsed&)> run;
+};
+
+ExitCode run_ask(SignalWatch& signals, const Parsed& parsed) {
+  const auto& words = parsed.positionals();
+  const auto service = service_argument(words[0]);
+  if (!service) return report(service.error());
+  std::optional<std::string> payload;
+  if (words.size() > 1 && words[1] != "-") payload = words[1];
+  return ask(signals, read_conversation_options(parsed), *service, payload);
+}
+
+ExitCode run_converse(SignalWatch& signals, const Parsed& parsed) {
+  const auto service = service_argument(parsed.positionals()[0]);
+  if (!service) return report(service.error());
+  return converse(signals, read_conversation_options(parsed), *service,
+                  static_cast<std::size_t>(parsed.number("window")));
+}
+
+ExitCode run_status(SignalWatch&, const Parsed& parsed) {
+  return status(parsed.value("broker"), parsed.duration("connect-timeout"), parsed.flag("json"));
+}
+
+ExitCode run_wait(SignalWatch& signals, const Parsed& parsed) {
+  const std::string& name = parsed.positionals()[0];
+  if (const auto right = expect::name()(name)) {
+    return report({Errc::kUsage, "'" + name + "' on the command line: write " + *right});
+  }
+  return wait(signals, parsed.value("broker"), name, parsed.duration("timeout"));
+}
+
+std::vector<Command> commands() {
+  std::vector<Command> all;
+
+  auto options = conversation_options();
+  options.push_back(json_option("print an object that also tells of the conversation"));
+  all.push_back({"ask",
+                 {{.program = "liminal ask",
+                   .arguments = "[OPTION]... SERVICE [PAYLOAD]",
+                   .summary = "One request to a participant of SERVICE; its reply on stdout, byte "
+                              "for byte. Without PAYLOAD, or with -, stdin is the payload.",
+                   .positionals_min = 1,
+                   .positionals_max = 2},
+                  std::move(options)},
+                 run_ask});
+
+  options = conversation_options();
+  options.push_back({.name = "window",
+                     .placeholder = "N",
+                     .help = "how many requests may be unanswered at once",
+                     .default_value = "64",
+                     .wrong = expect::number(1, 4096)});
+  options.push_back(json_option("print one object a line, which also tells of the conversation"));
+  all.push_back({"converse",
+                 {{.program = "liminal converse",
+                   .arguments = "[OPTION]... SERVICE",
+                   .summary = "One conversation: a request per line of stdin, its reply as a line "
+                              "on stdout, in order.",
+                   .positionals_min = 1,
+                   .positionals_max = 1},
+                  std::move(options)},
+                 run_converse});
+
+  options = {broker_option(false),
+             duration_option("connect-timeout", "how long the broker's answer may take", "2s"),
+             json_option("print one JSON object")};
+  all.push_back({"status",
+                 {{.program = "liminal status",
+                   .summary = "The broker, its nodes, their services, participants and "
+                              "conversations."},
+                  std::move(options)},
+                 run_status});
+
+  options = {broker_option(false), duration_option("timeout", "how long to wait", "30s")};
+  all.push_back(
+      {"wait",
+       {{.program = "liminal wait",
+         .arguments = "[OPTION]... NODE|SERVICE",
+         .summary = "Returns when a node of that name has joined, or a joined node offers "
+                    "a service of that name.",
+         .positionals_min = 1,
+         .positionals_max = 1},
+        std::move(options)},
+       run_wait});
+  return all;
+}
+
+ExitCode print(std::string_view text) {
+  const auto written = write_out(text);
+  return written ? ExitCode::kDone : report(written.error());
+}
+
+}  // namespace
+
+ExitCode run(SignalWatch& signals, const std::vector<std::string>& arguments) {
+  const auto all = commands();
+  std::string known;
+  for (const auto& command : all) known += (known.empty() ? "" : ", ") + std::string{command.name};
+  if (arguments.empty()) {
+    return report({Errc::kUsage, "no command given: write one of " + known + ", or --help"});
+  }
+  if (arguments[0] == "--help") return print(kHelp);
+  if (arguments[0] == "--version") {
+    return print("liminal " + std::string{config::kProgramVersion} + "\n");
+  }
+  const auto command = std::find_if(all.begin(), all.end(),
+                                    [&](const Command& c) { return c.name == arguments[0]; });
+  if (command == all.end()) {
+    return report({Errc::kUsage, "there is no command '" + arguments[0] + "': write one of " +
+                                     known + ", or --help"});
+  }
+  const auto parsed = command->options.parse({arguments.begin() + 1, arguments.end()},
+                                             config::process_environment());
+  if (!parsed) return report(parsed.error());
+  if (parsed->outcome() != Parsed::Outcome::kRun) return print(parsed->text());
+  return command->run(signals, *parsed);
+}
+
+}  // namespace liminal::cli

@@ -1,0 +1,27 @@
+// What the `liminal` command's exit status means, and the one line that says why.
+#pragma once
+
+#include <string_view>
+
+#include "common/base/result.hpp"
+
+namespace liminal::cli {
+
+enum class ExitCode : int {
+  kDone = 0,
+  kInternal = 1,
+  kUsage = 2,
+  kNoBroker = 3,  // or it refused this node
+  kNoService = 4,
+  kTimeout = 5,
+  kFailed = 6,
+  kRejected = 9,
+  kInterrupted = 130,
+};
+
+[[nodiscard]] ExitCode exit_code_of(Errc code);
+
+/// Writes "error: NAME: detail" to stderr, on one line, and returns the exit code.
+ExitCode report(const Error& error);
+
+}  // namespace liminal::cli

@@ -1,0 +1,105 @@
+#include "cli/json.hpp"
+
+#include <nlohmann/json.hpp>
+
+#include "common/base/text.hpp"
+
+namespace liminal::cli {
+namespace {
+
+using json = nlohmann::ordered_json;
+
+json evidence_json(const std::optional<Evidence>& evidence) {
+  if (!evidence) return nullptr;
+  return {{"source", name_of(evidence->source)},
+          {"last_heard_ms", to_ms(evidence->last_heard)},
+          {"detection_ms", to_ms(evidence->detection)},
+          {"observer_lag_ms", to_ms(evidence->observer_lag)}};
+}
+
+bool is_utf8(std::string_view bytes) {
+  try {
+    (void)json(bytes).dump();  // throws type_error 316 on anything else
+  } catch (const json::exception&) {
+    return false;
+  }
+  return true;
+}
+
+// One line; what is not UTF-8 in a message of another program is replaced, never fatal.
+std::string line(const json& value) {
+  return value.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+}  // namespace
+
+std::string base64(std::string_view bytes) {
+  static constexpr std::string_view kAlphabet =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string text;
+  text.reserve((bytes.size() + 2) / 3 * 4);
+  for (std::size_t i = 0; i < bytes.size(); i += 3) {
+    const auto octet = [&](std::size_t k) -> unsigned {
+      return i + k < bytes.size() ? static_cast<unsigned char>(bytes[i + k]) : 0u;
+    };
+    const unsigned group = octet(0) << 16 | octet(1) << 8 | octet(2);
+    text += kAlphabet[group >> 18];
+    text += kAlphabet[group >> 12 & 63];
+    text += i + 1 < bytes.size() ? kAlphabet[group >> 6 & 63] : '=';
+    text += i + 2 < bytes.size() ? kAlphabet[group & 63] : '=';
+  }
+  return text;
+}
+
+std::string status_json(const std::string& endpoint, const control::StatusReply& status) {
+  json nodes = json::array();
+  for (const auto& [member, participants, conversations, evidence] : status.nodes) {
+    json services = json::array();
+    for (const auto& service : member.services) services.push_back(service.value());
+    json labels = json::object();
+    for (const auto& [key, value] : member.labels) labels[key] = value;
+    nodes.push_back({{"name", member.name.value()},
+                     {"incarnation", to_hex(member.incarnation.value())},
+                     {"state", name_of(member.state)},
+                     {"services", services},
+                     {"labels", labels},
+                     {"participants", participants},
+                     {"conversations", conversations},
+                     {"evidence", evidence_json(evidence)}});
+  }
+  return line({{"broker",
+                {{"endpoint", endpoint},
+                 {"epoch", to_hex(status.epoch.value())},
+                 {"uptime_s", to_ms(status.uptime) / 1000.0}}},
+               {"nodes", nodes}});
+}
+
+std::string outcome_json(const ConversationSnapshot& conversation, const Result<Payload>& outcome) {
+  json crashes = json::array();
+  for (const auto& crash : conversation.crashes) {
+    json reason = to_string(crash.reason);
+    crashes.push_back({{"participant", crash.name},
+                       {"role", crash.role},
+                       {"node", crash.pid.node.value()},
+                       {"pid", to_string(crash.pid)},
+                       {"reason", reason},
+                       {"evidence", evidence_json(crash.reason.evidence)},
+                       {"policy", name_of(crash.policy)}});
+  }
+  json object = {{"conversation", to_string(conversation.id)},
+                 {"phase", name_of(conversation.phase)},
+                 {"error", nullptr},
+                 {"crashes", crashes},
+                 {"reroutes", json::array()},
+                 {"compensations", json::array()}};
+  if (!outcome) {
+    object["error"] = {{"name", name_of(outcome.error().code)}, {"detail", outcome.error().detail}};
+  } else if (is_utf8(outcome->view())) {
+    object["reply"] = outcome->view();
+  } else {
+    object["reply_base64"] = base64(outcome->view());
+  }
+  return line(object);
+}
+
+}  // namespace liminal::cli

@@ -1,0 +1,26 @@
+// The JSON that commands print; SURFACE's shapes.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "common/base/payload.hpp"
+#include "common/base/result.hpp"
+#include "common/wire/control.hpp"
+#include "node/conversation/conversation_types.hpp"
+
+namespace liminal::cli {
+
+/// One line: {"broker": {...}, "nodes": [...]}.
+[[nodiscard]] std::string status_json(const std::string& endpoint,
+                                      const control::StatusReply& status);
+
+/// One line: what one request came to, and what is known of its conversation. A reply that is not
+/// UTF-8 is written as "reply_base64".
+[[nodiscard]] std::string outcome_json(const ConversationSnapshot& conversation,
+                                       const Result<Payload>& outcome);
+
+/// RFC 4648, with padding.
+[[nodiscard]] std::string base64(std::string_view bytes);
+
+}  // namespace liminal::cli

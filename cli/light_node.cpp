@@ -1,0 +1,82 @@
+#include "cli/light_node.hpp"
+
+#include <pthread.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <utility>
+
+#include "cli/exit_codes.hpp"
+#include "common/base/random.hpp"
+#include "common/base/text.hpp"
+
+namespace liminal::cli {
+namespace {
+
+sigset_t ending_signals() {
+  sigset_t set;
+  ::sigemptyset(&set);
+  ::sigaddset(&set, SIGINT);
+  ::sigaddset(&set, SIGTERM);
+  ::sigaddset(&set, SIGUSR2);  // our own: the watch shall end
+  return set;
+}
+
+}  // namespace
+
+SignalWatch::SignalWatch() {
+  const sigset_t set = ending_signals();
+  ::pthread_sigmask(SIG_BLOCK, &set, nullptr);
+  thread_ = std::thread{[this] { watch(); }};
+}
+
+SignalWatch::~SignalWatch() {
+  over_ = true;
+  ::pthread_kill(thread_.native_handle(), SIGUSR2);
+  thread_.join();
+}
+
+void SignalWatch::watch() {
+  const sigset_t set = ending_signals();
+  for (;;) {
+    int number = 0;
+    if (::sigwait(&set, &number) != 0) continue;
+    if (over_) return;
+    if (number == SIGUSR2) continue;
+    if (interrupted_.exchange(true)) ::_exit(static_cast<int>(ExitCode::kInterrupted));
+    const std::lock_guard lock{mutex_};
+    if (what_) what_();
+  }
+}
+
+void SignalWatch::on_signal(std::function<void()> what) {
+  const std::lock_guard lock{mutex_};
+  what_ = std::move(what);
+  if (interrupted_ && what_) what_();
+}
+
+Result<OpenConversation> open_conversation(const ConversationOptions& options,
+                                           const ServiceName& service) {
+  const std::string name = options.name.empty() ? "cli-" + to_hex(random_seed()) : options.name;
+  auto node = Node::create({.name = NodeName{name},
+                            .broker = options.broker,
+                            .light = true,
+                            .workers = 1,
+                            .blocking = 1});
+  if (!node) return tl::unexpected<Error>(std::move(node.error()));
+  if (auto started = (*node)->start(options.connect_timeout); !started) {
+    return tl::unexpected<Error>(std::move(started.error()));
+  }
+  ConversationConfig config{options.on_crash, {ParticipantConfig::owned(service)}};
+  config.placement_timeout = options.timeout;
+  auto handle = (*node)->conversations().spawn(std::move(config));
+  if (!handle) return tl::unexpected<Error>(std::move(handle.error()));
+  return OpenConversation{std::move(*node), std::move(*handle)};
+}
+
+Error with_conversation(Error error, const ConversationHandle& conversation) {
+  error.detail += " (conversation " + to_string(conversation.id()) + ")";
+  return error;
+}
+
+}  // namespace liminal::cli

@@ -1,0 +1,116 @@
+#include "cli/status.hpp"
+
+#include <algorithm>
+#include <cstdio>
+#include <thread>
+#include <vector>
+
+#include "cli/json.hpp"
+#include "cli/output.hpp"
+#include "cli/status_client.hpp"
+#include "common/base/text.hpp"
+
+namespace liminal::cli {
+namespace {
+
+using namespace std::chrono_literals;
+
+// Between two looks of `wait`.
+constexpr Duration kLookInterval = 50ms;
+constexpr Duration kOneAnswer = 1s;
+
+std::string joined(const std::vector<std::string>& words) {
+  std::string text;
+  for (const auto& word : words) text += (text.empty() ? "" : ",") + word;
+  return text.empty() ? "-" : text;
+}
+
+std::string evidence_text(const std::optional<Evidence>& evidence) {
+  if (!evidence) return "";
+  char text[96];
+  std::snprintf(text, sizeof text, "%s, known after %.0f ms",
+                std::string{name_of(evidence->source)}.c_str(), to_ms(evidence->detection));
+  return evidence->source == EvidenceSource::kLeft ? std::string{name_of(evidence->source)} : text;
+}
+
+// Columns as wide as their widest cell, two blanks between them.
+std::string table(const std::vector<std::vector<std::string>>& rows) {
+  std::vector<std::size_t> widths;
+  for (const auto& row : rows) {
+    widths.resize(std::max(widths.size(), row.size()));
+    for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
+  }
+  std::string text;
+  for (const auto& row : rows) {
+    std::string line;
+    for (std::size_t i = 0; i < row.size(); ++i) {
+      line += row[i] + std::string(widths[i] - row[i].size() + 2, ' ');
+    }
+    line.erase(line.find_last_not_of(' ') + 1);
+    text += line + "\n";
+  }
+  return text;
+}
+
+std::string status_text(const std::string& endpoint, const control::StatusReply& status) {
+  char head[160];
+  std::snprintf(head, sizeof head, "broker %s  epoch %s  up %.1f s\n", endpoint.c_str(),
+                to_hex(status.epoch.value()).c_str(), to_ms(status.uptime) / 1000.0);
+  if (status.nodes.empty()) return std::string{head} + "no nodes\n";
+  std::vector<std::vector<std::string>> rows{
+      {"NODE", "STATE", "SERVICES", "PARTICIPANTS", "CONVERSATIONS", "INCARNATION", "EVIDENCE"}};
+  for (const auto& [member, participants, conversations, evidence] : status.nodes) {
+    std::vector<std::string> services;
+    for (const auto& service : member.services) services.push_back(service.value());
+    rows.push_back({member.name.value(), std::string{name_of(member.state)}, joined(services),
+                    std::to_string(participants), std::to_string(conversations),
+                    to_hex(member.incarnation.value()), evidence_text(evidence)});
+  }
+  return head + table(rows);
+}
+
+bool is_there(const control::StatusReply& status, const std::string& name) {
+  return std::any_of(status.nodes.begin(), status.nodes.end(), [&](const auto& node) {
+    if (node.member.state != MemberState::kJoined) return false;
+    const auto& services = node.member.services;
+    return node.member.name.value() == name ||
+           std::find(services.begin(), services.end(), ServiceName{name}) != services.end();
+  });
+}
+
+}  // namespace
+
+ExitCode status(const std::string& endpoint, Duration timeout, bool json) {
+  StatusClient client{endpoint};
+  const auto reply = client.ask(timeout);
+  if (!reply) return report(reply.error());
+  const auto written =
+      write_out(json ? status_json(endpoint, *reply) + "\n" : status_text(endpoint, *reply));
+  return written ? ExitCode::kDone : report(written.error());
+}
+
+ExitCode wait(SignalWatch& signals, const std::string& endpoint, const std::string& name,
+              Duration timeout) {
+  const SystemClock clock;
+  const TimePoint deadline = clock.now() + timeout;
+  StatusClient client{endpoint};
+  bool answered = false;
+  Error last{Errc::kNoBroker, ""};
+  for (;;) {
+    if (signals.interrupted()) return ExitCode::kInterrupted;
+    const auto reply = client.ask(std::clamp(deadline - clock.now(), Duration{1ms}, kOneAnswer));
+    answered = reply.has_value();
+    if (reply && is_there(*reply, name)) return ExitCode::kDone;
+    if (!reply) last = reply.error();
+    if (!reply && last.code == Errc::kUsage) return report(last);
+    const Duration left = deadline - clock.now();
+    if (left <= Duration::zero()) break;
+    std::this_thread::sleep_for(std::min(left, kLookInterval));
+  }
+  if (!answered) return report(last);
+  return report({Errc::kConversationTimeout, "no joined node is called '" + name +
+                                                 "' or offers a service of that name, after " +
+                                                 to_string(timeout)});
+}
+
+}  // namespace liminal::cli
