@@ -1,0 +1,310 @@
+#include "tests/sim/workload.hpp"
+
+#include <charconv>
+#include <deque>
+#include <utility>
+
+#include "common/base/text.hpp"
+
+namespace liminal::sim {
+namespace {
+
+constexpr std::uint64_t kWindow = 3;
+// Long enough for a chunked transfer now and then.
+constexpr std::size_t kLargeBytes = 150'000;
+constexpr Duration kThinkMax = std::chrono::milliseconds{300};
+
+Payload number_payload(std::uint64_t number) {
+  std::string text = std::to_string(number);
+  if (number % 7 == 3) text.resize(kLargeBytes, ' ');
+  return Payload{std::move(text)};
+}
+
+std::uint64_t number_of(const Payload& payload) {
+  std::uint64_t number = 0;
+  const auto text = payload.view();
+  std::from_chars(text.data(), text.data() + text.size(), number);
+  return number;
+}
+
+/// Counted while it lives, so that one that outlives its conversation is noticed.
+class Instance : public Process {
+ public:
+  explicit Instance(std::shared_ptr<int> live) : live_(std::move(live)) { ++*live_; }
+  ~Instance() override { --*live_; }
+
+ private:
+  std::shared_ptr<int> live_;
+};
+
+// Between an answer and the next request, so that faults meet work that is under way.
+Duration think(Context& context) {
+  return Duration{static_cast<Duration::rep>(
+      context.random().below(static_cast<std::uint64_t>(kThinkMax.count())))};
+}
+
+Envelope reply_to(Context& context, const Envelope& request, Payload payload) {
+  return {.kind = EnvelopeKind::kReply,
+          .id = context.new_message_id(),
+          .conversation = request.conversation,
+          .parent = request.id,
+          .attempt = request.attempt,
+          .payload = std::move(payload)};
+}
+
+/// Echoes numbers, which must come as 1, 2, 3, ...
+class Counter final : public Instance {
+ public:
+  Counter(std::shared_ptr<int> live, std::shared_ptr<Violations> violations)
+      : Instance(std::move(live)), violations_(std::move(violations)) {}
+
+  void handle(Context& context, Message message) override {
+    auto* received = std::get_if<message::Received>(&message);
+    if (received == nullptr) return;
+    const std::uint64_t number = number_of(received->envelope.payload);
+    if (number != ++last_) {
+      violations_->add("a counter got " + std::to_string(number) + " instead of " +
+                       std::to_string(last_));
+    }
+    context.send(received->from, reply_to(context, received->envelope, received->envelope.payload));
+  }
+
+ private:
+  std::shared_ptr<Violations> violations_;
+  std::uint64_t last_ = 0;
+};
+
+class Echo final : public Instance {
+ public:
+  Echo(std::shared_ptr<int> live, int crash_at) : Instance(std::move(live)), crash_at_(crash_at) {}
+
+  void handle(Context& context, Message message) override {
+    auto* received = std::get_if<message::Received>(&message);
+    if (received == nullptr) return;
+    if (++requests_ == crash_at_) throw std::runtime_error("fragile");
+    context.send(received->from, reply_to(context, received->envelope, received->envelope.payload));
+  }
+
+ private:
+  int crash_at_;
+  int requests_ = 0;
+};
+
+class PairProcess final : public Process {
+ public:
+  PairProcess(std::shared_ptr<PairRecord> record, std::shared_ptr<Violations> violations, Pid node,
+              std::uint64_t total)
+      : record_(std::move(record)),
+        violations_(std::move(violations)),
+        node_(std::move(node)),
+        total_(total) {}
+
+  void on_start(Context& context) override {
+    context.trap_exits(true);
+    spawn_ = context.spawn_service(node_, ServiceName{"counter"}, ConversationId{1, 1});
+  }
+
+  void handle(Context& context, Message message) override {
+    std::visit([&](auto& m) { on(context, m); }, message);
+    if (record_->not_spawned || (record_->exits > 0 && record_->downs > 0)) {
+      record_->over = true;
+      context.exit(ExitReason::normal());
+    }
+  }
+
+ private:
+  void on(Context& context, message::Spawned& spawned) {
+    if (spawned.spawn != spawn_ || record_->spawned) violations_->add("spawned twice");
+    if (!spawned.instance) {
+      record_->not_spawned = true;
+      return;
+    }
+    record_->spawned = true;
+    instance_ = *spawned.instance;
+    monitor_ = context.monitor(*instance_);
+    for (std::uint64_t i = 0; i < kWindow; ++i) send_next(context);
+  }
+
+  void send_next(Context& context) {
+    if (record_->sent == total_) return;
+    ++record_->sent;
+    context.send(*instance_, {.kind = EnvelopeKind::kRequest,
+                              .id = context.new_message_id(),
+                              .conversation = {1, 1},
+                              .wants_reply = true,
+                              .payload = number_payload(record_->sent)});
+  }
+
+  void on(Context& context, message::Received& received) {
+    if (record_->exits > 0) violations_->add("a reply after the exit of who sent it");
+    const std::uint64_t number = number_of(received.envelope.payload);
+    if (received.from != *instance_) violations_->add("a reply from " + to_string(received.from));
+    if (number != ++record_->echoed) {
+      violations_->add("an echo of " + std::to_string(number) + " instead of " +
+                       std::to_string(record_->echoed));
+    }
+    if (received.envelope.payload.size() != number_payload(number).size()) {
+      violations_->add("an echo of another size");
+    }
+    if (record_->echoed == total_) context.exit(*instance_, ExitReason::shutdown());
+    if (record_->sent < total_) (void)context.start_timer(think(context));
+  }
+
+  void on(Context&, message::Exited& exited) {
+    if (++record_->exits > 1) violations_->add("two exit signals of one link");
+    if (!instance_ || exited.from != *instance_) violations_->add("an exit of somebody else");
+    record_->exit_reason = exited.reason;
+  }
+  void on(Context&, message::Down& down) {
+    if (++record_->downs > 1) violations_->add("two DOWNs of one monitor");
+    if (down.monitor != *monitor_) violations_->add("a DOWN of another monitor");
+    record_->down_reason = down.reason;
+  }
+  void on(Context& context, message::TimerFired&) { send_next(context); }
+  void on(Context&, LocalMessagePtr&) {}
+
+  std::shared_ptr<PairRecord> record_;
+  std::shared_ptr<Violations> violations_;
+  Pid node_;
+  std::uint64_t total_;
+  std::optional<SpawnId> spawn_;
+  std::optional<Pid> instance_;
+  std::optional<MonitorId> monitor_;
+};
+
+class TalkProcess final : public Process {
+ public:
+  TalkProcess(std::shared_ptr<TalkRecord> record, std::shared_ptr<Violations> violations,
+              ConversationSupervisor& supervisor, ServiceName service, int requests,
+              Duration timeout)
+      : record_(std::move(record)),
+        violations_(std::move(violations)),
+        supervisor_(supervisor),
+        service_(std::move(service)),
+        requests_(requests),
+        timeout_(timeout) {}
+
+  void on_start(Context& context) override {
+    auto handle = supervisor_.spawn({CrashPolicy::kFail, {ParticipantConfig::owned(service_)}});
+    if (!handle) {
+      record_->not_opened = handle.error();
+      context.exit(ExitReason::normal());
+      return;
+    }
+    handle_ = std::move(*handle);
+    record_->id = handle_->id();
+    for (std::uint64_t i = 0; i < kWindow; ++i) ask_next(context);
+  }
+
+  void handle(Context& context, Message message) override {
+    if (auto* fired = std::get_if<message::TimerFired>(&message)) {
+      on_timeout(context, fired->timer);
+    } else if (auto* local = std::get_if<LocalMessagePtr>(&message)) {
+      if (auto* outcome = dynamic_cast<ConversationOutcome*>(local->get())) {
+        on_outcome(context, *outcome);
+      }
+    }
+  }
+
+ private:
+  static constexpr std::uint64_t kCloseTag = 0;
+
+  struct Open {
+    ConversationHandle::Pending pending;
+    TimerId timer;
+  };
+
+  void ask_next(Context& context) {
+    if (record_->requests == requests_) return;
+    const auto tag = static_cast<std::uint64_t>(++record_->requests);
+    auto pending = handle_->start_ask(number_payload(tag), {}, handle_->tell(context.self(), tag));
+    open_.emplace(tag, Open{std::move(pending), context.start_timer(timeout_)});
+  }
+
+  void on_timeout(Context& context, TimerId timer) {
+    if (thinking_.erase(timer) > 0) {
+      ask_next(context);
+      return;
+    }
+    for (auto& [tag, open] : open_) {
+      if (open.timer != timer) continue;
+      if (!open.pending.cancel()) return;  // its outcome is on the way to us
+      finish(context, tag, tl::unexpected<Error>(Error{Errc::kConversationTimeout, ""}));
+      return;
+    }
+  }
+
+  void on_outcome(Context& context, ConversationOutcome& outcome) {
+    if (outcome.tag == kCloseTag) {
+      record_->closed = true;
+      record_->end = handle_->query_state();
+      handle_.reset();
+      context.exit(ExitReason::normal());
+      return;
+    }
+    if (!open_.contains(outcome.tag)) {
+      violations_->add("two outcomes of one request");
+      return;
+    }
+    if (outcome.outcome && number_of(*outcome.outcome) != outcome.tag) {
+      violations_->add("request " + std::to_string(outcome.tag) + " got the reply to " +
+                       std::to_string(number_of(*outcome.outcome)));
+    }
+    finish(context, outcome.tag, outcome.outcome);
+  }
+
+  void finish(Context& context, std::uint64_t tag, const Outcome& outcome) {
+    const auto found = open_.find(tag);
+    context.cancel_timer(found->second.timer);
+    open_.erase(found);
+    ++record_->outcomes;
+    if (outcome) {
+      ++record_->replies;
+    } else {
+      ++record_->errors[outcome.error().code];
+    }
+    thinking_.insert(context.start_timer(think(context)));
+    if (record_->outcomes == requests_)
+      handle_->start_close(handle_->tell(context.self(), kCloseTag));
+  }
+
+  std::shared_ptr<TalkRecord> record_;
+  std::shared_ptr<Violations> violations_;
+  ConversationSupervisor& supervisor_;
+  ServiceName service_;
+  int requests_;
+  Duration timeout_;
+  std::optional<ConversationHandle> handle_;
+  std::map<std::uint64_t, Open> open_;
+  std::set<TimerId> thinking_;
+};
+
+}  // namespace
+
+std::unique_ptr<Process> make_pair_process(std::shared_ptr<PairRecord> record,
+                                           std::shared_ptr<Violations> violations, Pid node,
+                                           std::uint64_t total) {
+  return std::make_unique<PairProcess>(std::move(record), std::move(violations), std::move(node),
+                                       total);
+}
+
+std::unique_ptr<Process> make_talk_process(std::shared_ptr<TalkRecord> record,
+                                           std::shared_ptr<Violations> violations,
+                                           ConversationSupervisor& supervisor, ServiceName service,
+                                           int requests, Duration timeout) {
+  return std::make_unique<TalkProcess>(std::move(record), std::move(violations), supervisor,
+                                       std::move(service), requests, timeout);
+}
+
+Result<std::unique_ptr<Process>> make_service(const signal::SpawnRequest& request,
+                                              const std::shared_ptr<Violations>& violations,
+                                              const std::shared_ptr<int>& live_instances) {
+  if (request.service == ServiceName{"counter"}) {
+    return std::make_unique<Counter>(live_instances, violations);
+  }
+  if (request.service == ServiceName{"echo"}) return std::make_unique<Echo>(live_instances, 0);
+  if (request.service == ServiceName{"fragile"}) return std::make_unique<Echo>(live_instances, 3);
+  return fail(Errc::kNoService, "no service '" + request.service.value() + "'");
+}
+
+}  // namespace liminal::sim

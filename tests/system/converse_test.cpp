@@ -1,0 +1,94 @@
+// `liminal converse`: a line in, a line out, in order.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <fstream>
+#include <sstream>
+#include <string>
+
+#include "tests/system/cluster.hpp"
+
+namespace liminal::test {
+namespace {
+
+constexpr const char* kText = "/usr/share/common-licenses/GPL-3";
+
+TEST(Converse, ATextThroughACommandEqualsTheCommandLineForLine) {
+  std::ostringstream text;
+  text << std::ifstream{kText}.rdbuf();
+  ASSERT_GT(text.str().size(), 10'000u) << kText;
+  Cluster cluster;
+  cluster.add_node("a", {"upper=exec:tr a-z A-Z"});
+  EXPECT_TRUE(printed(cluster.run({"converse", "upper", "--timeout", "30s"}, text.str()),
+                      shell("tr a-z A-Z", text.str()).out));
+}
+
+TEST(Converse, RepliesComeInTheOrderOfTheRequestsWhateverTheWindow) {
+  Cluster cluster;
+  cluster.add_node("a", {"echo=echo"});
+  std::string lines;
+  for (int i = 0; i < 1000; ++i) lines += "line " + std::to_string(i) + "\n";
+  for (const std::string window : {"1", "64", "4096"}) {
+    EXPECT_TRUE(printed(cluster.run({"converse", "echo", "--window", window}, lines), lines));
+  }
+}
+
+TEST(Converse, ABlankLineIsAnEmptyPayloadAndTheLastLineNeedsNoNewline) {
+  Cluster cluster;
+  cluster.add_node("a", {"count=exec:wc -c", "echo=echo"});
+  EXPECT_TRUE(printed(cluster.run({"converse", "count"}, "\nab\n\nlast"), "0\n2\n0\n4\n"));
+  EXPECT_TRUE(printed(cluster.run({"converse", "echo"}, "\n\nx"), "\n\nx\n"));
+  EXPECT_TRUE(printed(cluster.run({"converse", "echo"}, ""), ""));
+}
+
+TEST(Converse, AReplyOfTwoLinesIsAnErrorUnlessJson) {
+  Cluster cluster;
+  cluster.add_node("a", {"two=exec:printf 'a\\nb\\n'", "one=exec:printf 'a\\n'"});
+  EXPECT_TRUE(printed(cluster.run({"converse", "one"}, "x\n"), "a\n"));
+  EXPECT_TRUE(failed_with(cluster.run({"converse", "two"}, "x\ny\n"), 6, {"line 1", "--json"}));
+  const auto json = cluster.run({"converse", "two", "--json"}, "x\ny\n");
+  EXPECT_EQ(json.code, 0) << json.err;
+  EXPECT_EQ(std::count(json.out.begin(), json.out.end(), '\n'), 2) << json.out;
+  std::istringstream objects{json.out};
+  for (std::string object; std::getline(objects, object);) {
+    EXPECT_TRUE(object.starts_with('{') && object.ends_with('}')) << object;
+    EXPECT_NE(object.find("\"reply\":\"a\\nb\\n\""), std::string::npos) << object;
+  }
+}
+
+TEST(Converse, AnswersEachLineWhenItCameNotAtTheEnd) {
+  Cluster cluster;
+  cluster.add_node("a", {"echo=echo"});
+  Process converse{cluster.command({"converse", "echo"}), {.more_input = true}};
+  for (const std::string line : {"first", "second", ""}) {
+    converse.feed(line + "\n");
+    EXPECT_EQ(converse.line(), line);
+  }
+  converse.end_input();
+  EXPECT_TRUE(printed(converse.finish(), ""));
+}
+
+TEST(Converse, ACrashInTheMiddleKeepsWhatWasAnswered) {
+  Cluster cluster;
+  cluster.add_node("a", {"picky=exec:read x; test \"$x\" != bad && echo \"$x\""});
+  const auto ended = cluster.run({"converse", "picky", "--window", "1"}, "a\nb\nbad\nc\n");
+  EXPECT_EQ(ended.code, 6);
+  EXPECT_EQ(ended.out, "a\nb\n");
+  EXPECT_NE(ended.err.find("ParticipantCrashed"), std::string::npos) << ended.err;
+  EXPECT_EQ(std::count(ended.err.begin(), ended.err.end(), '\n'), 1) << ended.err;
+}
+
+TEST(Converse, EndsWhenNobodyReadsItsOutputAlthoughInputIsOpen) {
+  Cluster cluster;
+  cluster.add_node("a", {"echo=echo"});
+  Process converse{cluster.command({"converse", "echo"}), {.more_input = true}};
+  converse.feed("one\n");
+  EXPECT_EQ(converse.line(), "one");
+  converse.close_output();
+  converse.feed("two\n");
+  EXPECT_TRUE(failed_with(converse.finish(), 1, {"stdout"}));
+  EXPECT_TRUE(printed(cluster.run({"ask", "echo", "x"}), "x"));
+}
+
+}  // namespace
+}  // namespace liminal::test
