@@ -94,12 +94,12 @@ ExitCode wait(SignalWatch& signals, const std::string& endpoint, const std::stri
   const SystemClock clock;
   const TimePoint deadline = clock.now() + timeout;
   StatusClient client{endpoint};
-  bool answered = false;
+  bool answered = false;  // by a broker, ever: then it is the name that is missing
   Error last{Errc::kNoBroker, ""};
   for (;;) {
     if (signals.interrupted()) return ExitCode::kInterrupted;
     const auto reply = client.ask(std::clamp(deadline - clock.now(), Duration{1ms}, kOneAnswer));
-    answered = reply.has_value();
+    answered = answered || reply.has_value();
     if (reply && is_there(*reply, name)) return ExitCode::kDone;
     if (!reply) last = reply.error();
     if (!reply && last.code == Errc::kUsage) return report(last);

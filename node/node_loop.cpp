@@ -159,7 +159,7 @@ void NodeLoop::turn() {
     carry_out(core_.on_turn(load.participants, load.conversations, now));
   }
   if (taken.leave) {
-    spdlog::info("leaves");
+    if (core_.joined()) spdlog::info("leaves");
     carry_out(core_.leave(now));
   }
   carry_out(core_.advance(now));
