@@ -84,6 +84,8 @@ class Ticket {
     return std::exchange(waiter_, nullptr)->offer(std::move(outcome));
   }
 
+  [[nodiscard]] bool is_wanted() const { return waiter_->is_waiting(); }
+
   /// The caller gave up and said so: nobody is to be answered.
   void cancel() { waiter_.reset(); }
 

@@ -140,16 +140,24 @@ void ConversationProcess::on_call(Context&, call::Send send) {
                                reply});
 }
 
+/// Callers that lose patience faster than their calls are decided cost no decisions.
 void ConversationProcess::on_call(Context&, call::Receive receive) {
+  if (!receive.ticket.is_wanted()) {
+    receive.ticket.cancel();
+    return;
+  }
   std::optional<std::pair<WaiterId, Ticket>> waiter;
   waiter.emplace(receive.waiter, std::move(receive.ticket));
   if (admit(waiter)) enqueue(input::ReceiveRequested{receive.waiter, receive.request});
 }
 
 void ConversationProcess::on_call(Context&, call::Abandon abandon) {
-  if (const auto found = tickets_.find(abandon.waiter); found != tickets_.end()) {
+  const auto found = tickets_.find(abandon.waiter);
+  if (found != tickets_.end()) {
     found->second.cancel();
     tickets_.erase(found);
+  } else if (!abandon.forget) {
+    return;  // answered meanwhile, or never taken
   }
   enqueue(input::ReceiveAbandoned{abandon.waiter, abandon.forget});
 }

@@ -32,6 +32,11 @@ bool Waiter::abandon() {
   return state_ == State::kAbandoned;
 }
 
+bool Waiter::is_waiting() {
+  const std::lock_guard lock{mutex_};
+  return state_ == State::kWaiting;
+}
+
 std::optional<Outcome> Waiter::wait_for(Duration timeout) {
   std::unique_lock lock{mutex_};
   filled_.wait_for(lock, std::clamp(timeout, Duration::zero(), kWaitMax),

@@ -30,6 +30,9 @@ class Waiter {
   /// The caller gives up. False if the outcome was there first.
   bool abandon();
 
+  /// Whether an outcome would be taken now; it may change at any moment, but never back to true.
+  [[nodiscard]] bool is_waiting();
+
   /// Blocks for an outcome, and gives up when `timeout` has passed: nullopt. Made without a
   /// completion only.
   [[nodiscard]] std::optional<Outcome> wait_for(Duration timeout);

@@ -242,21 +242,31 @@ TEST_F(ConversationProcessTest, AReceiveThatWasGivenUpSwallowsNoReply) {
   EXPECT_EQ(*told, "");
 }
 
-/// A call whose caller gave up without the conversation knowing, ahead of all others.
-CallMessage* given_up(const ConversationHandle& handle, std::optional<MessageId> request) {
-  auto waiter = std::make_shared<Waiter>([](const Outcome&) { FAIL() << "told after giving up"; });
-  EXPECT_TRUE(waiter->abandon());
-  auto cell = std::make_shared<ConversationCell>(handle.query_state());
-  return new CallMessage(call::Receive{
-      WaiterId{0}, Ticket{std::move(waiter), std::move(cell), question::Receive{request}},
-      request});
-}
+/// Takes the call, gives up, and the conversation does not know: it finds out when it answers.
+class GivesUpUnseen {
+ public:
+  GivesUpUnseen(Scheduler& scheduler, const ConversationHandle& handle,
+                std::optional<MessageId> request) {
+    auto cell = std::make_shared<ConversationCell>(handle.query_state());
+    scheduler.send_local(
+        handle.pid(),
+        std::make_unique<CallMessage>(call::Receive{
+            WaiterId{0}, Ticket{waiter_, std::move(cell), question::Receive{request}}, request}));
+  }
+  void give_up() { EXPECT_TRUE(waiter_->abandon()); }
+
+ private:
+  std::shared_ptr<Waiter> waiter_ =
+      std::make_shared<Waiter>([](const Outcome&) { ADD_FAILURE() << "told after giving up"; });
+};
 
 // The actor decides to hand a reply to a caller that is gone: the reply goes back, and whoever
 // waits next gets it.
 TEST_F(ConversationProcessTest, AReplyThatMeetsACallerGivingUpIsNotLost) {
   auto handle = open();
-  scheduler.send_local(handle.pid(), LocalMessagePtr{given_up(handle, std::nullopt)});
+  GivesUpUnseen first{scheduler, handle, std::nullopt};
+  run();
+  first.give_up();
   const Told next = nothing();
   auto pending = handle.start_receive(std::nullopt, into(next));
   send(handle, "kept", ReplyMode::kInbox);
@@ -266,8 +276,28 @@ TEST_F(ConversationProcessTest, AReplyThatMeetsACallerGivingUpIsNotLost) {
 TEST_F(ConversationProcessTest, AReplyThatGoesBackIsThereBeforeTheNextCallIsDecided) {
   auto handle = open();
   const MessageId id = send(handle, "kept");
-  scheduler.send_local(handle.pid(), LocalMessagePtr{given_up(handle, id)});
+  GivesUpUnseen first{scheduler, handle, id};
+  // gives up when its call is in the inbox already: this one is handled right after it
+  struct GiveUp final : Process {
+    explicit GiveUp(GivesUpUnseen& the_first) : first(the_first) {}
+    void on_start(Context& context) override {
+      first.give_up();
+      context.exit(ExitReason::normal());
+    }
+    void handle(Context&, Message) override {}
+    GivesUpUnseen& first;
+  };
+  scheduler.spawn(std::make_unique<GiveUp>(first));
   EXPECT_EQ(receive(handle, id), "ok kept") << "both calls were in the inbox at once";
+}
+
+TEST_F(ConversationProcessTest, ACallWhoseCallerIsGoneAlreadyIsNotTaken) {
+  auto handle = open();
+  const MessageId id = send(handle, "kept");
+  GivesUpUnseen first{scheduler, handle, id};
+  first.give_up();
+  EXPECT_EQ(receive(handle, id), "ok kept");
+  EXPECT_EQ(handle.query_state().counters.received, 1U);
 }
 
 TEST_F(ConversationProcessTest, ACloseWakesWhoWaitsAndEndsTheParticipant) {
