@@ -22,7 +22,7 @@ constexpr ClusterSettings kCluster{250ms, 1250ms, 3s, 500ms, 16 << 20};
 constexpr std::size_t kHosts = 3;
 constexpr int kTalks = 30;
 constexpr int kPairs = 12;
-constexpr int kFaults = 6;
+constexpr int kFaults = 8;
 constexpr Duration kFaultTime = 15s;
 // After the last fault: verdicts, waiting, timeouts of conversations, close timeouts.
 constexpr Duration kHealing = 25s;
@@ -111,7 +111,12 @@ class Drill {
     return Duration{
         static_cast<Duration::rep>(random_.below(static_cast<std::uint64_t>(bound.count())))};
   }
-  [[nodiscard]] std::size_t some_host() { return random_.below(kHosts); }
+  // One whose node runs, if there is any.
+  [[nodiscard]] std::size_t some_host() {
+    std::size_t host = random_.below(kHosts);
+    for (std::size_t i = 0; i < kHosts && !on(host).alive(); ++i) host = (host + 1) % kHosts;
+    return host;
+  }
   [[nodiscard]] World::Node& on(std::size_t host) { return world_.node(hosts_[host]); }
 
   void start(std::size_t host) {
@@ -155,6 +160,7 @@ class Drill {
 
   void fault() {
     const std::size_t host = some_host();
+    if (!on(host).alive()) return;  // nobody is left to be hurt
     const std::size_t index = hosts_[host];
     auto& events = world_.events();
     switch (random_.below(8)) {
@@ -207,6 +213,7 @@ class Drill {
   }
 
   void judge() {
+    if (talks_.size() < 20 || faults_.total() < 5) violations_->add("too little happened");
     judge_deaths();
     const auto members = world_.broker().members();
     for (std::size_t host = 0; host < kHosts; ++host) {
