@@ -13,7 +13,7 @@ ExitCode ask(SignalWatch& signals, const ConversationOptions& options, const Ser
              const std::optional<std::string>& payload) {
   StdinReader in;
   signals.on_signal([&in] { in.stop(); });
-  auto opened = open_conversation(options, service);
+  auto opened = open_conversation(signals, options, service);
   if (!opened) {
     signals.on_signal({});
     return signals.interrupted() ? ExitCode::kInterrupted : report(opened.error());

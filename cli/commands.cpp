@@ -201,7 +201,7 @@ ExitCode run(SignalWatch& signals, const std::vector<std::string>& arguments) {
   if (arguments.empty()) {
     return report({Errc::kUsage, "no command given: write one of " + known + ", or --help"});
   }
-  if (arguments[0] == "--help") return print(kHelp);
+  if (arguments[0] == "--help" || arguments[0] == "-h") return print(kHelp);
   if (arguments[0] == "--version") {
     return print("liminal " + std::string{config::kProgramVersion} + "\n");
   }
@@ -211,8 +211,9 @@ ExitCode run(SignalWatch& signals, const std::vector<std::string>& arguments) {
     return report({Errc::kUsage, "there is no command '" + arguments[0] + "': write one of " +
                                      known + ", or --help"});
   }
-  const auto parsed = command->options.parse({arguments.begin() + 1, arguments.end()},
-                                             config::process_environment());
+  std::vector<std::string> rest{arguments.begin() + 1, arguments.end()};
+  if (!rest.empty() && rest[0] == "-h") rest[0] = "--help";
+  const auto parsed = command->options.parse(rest, config::process_environment());
   if (!parsed) return report(parsed.error());
   if (parsed->outcome() != Parsed::Outcome::kRun) return print(parsed->text());
   return command->run(signals, *parsed);

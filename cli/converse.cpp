@@ -149,7 +149,7 @@ Result<void> print_replies(const ConversationOptions& options, ConversationHandl
 
 ExitCode converse(SignalWatch& signals, const ConversationOptions& options,
                   const ServiceName& service, std::size_t window) {
-  auto opened = open_conversation(options, service);
+  auto opened = open_conversation(signals, options, service);
   if (!opened) {
     return signals.interrupted() ? ExitCode::kInterrupted : report(opened.error());
   }

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "cli/exit_codes.hpp"
@@ -12,6 +13,9 @@
 
 namespace liminal::cli {
 namespace {
+
+// How often the joining looks for a signal.
+constexpr Duration kLookInterval = std::chrono::milliseconds{50};
 
 sigset_t ending_signals() {
   sigset_t set;
@@ -55,7 +59,8 @@ void SignalWatch::on_signal(std::function<void()> what) {
   if (interrupted_ && what_) what_();
 }
 
-Result<OpenConversation> open_conversation(const ConversationOptions& options,
+Result<OpenConversation> open_conversation(const SignalWatch& signals,
+                                           const ConversationOptions& options,
                                            const ServiceName& service) {
   const std::string name = options.name.empty() ? "cli-" + to_hex(random_seed()) : options.name;
   auto node = Node::create({.name = NodeName{name},
@@ -64,9 +69,17 @@ Result<OpenConversation> open_conversation(const ConversationOptions& options,
                             .workers = 1,
                             .blocking = 1});
   if (!node) return tl::unexpected<Error>(std::move(node.error()));
-  if (auto started = (*node)->start(options.connect_timeout); !started) {
-    return tl::unexpected<Error>(std::move(started.error()));
+  auto joined = (*node)->begin();
+  const SystemClock clock;
+  const TimePoint give_up_at = clock.now() + options.connect_timeout;
+  while (joined) {
+    const Duration left = give_up_at - clock.now();
+    joined = (*node)->wait_joined(std::min(left, kLookInterval));
+    if (joined) break;
+    const bool again = joined.error().code == Errc::kNoBroker && left > Duration::zero();
+    if (again && !signals.interrupted()) joined = {};
   }
+  if (!joined) return tl::unexpected<Error>(std::move(joined.error()));
   ConversationConfig config{options.on_crash, {ParticipantConfig::owned(service)}};
   config.placement_timeout = options.timeout;
   auto handle = (*node)->conversations().spawn(std::move(config));
@@ -75,7 +88,8 @@ Result<OpenConversation> open_conversation(const ConversationOptions& options,
 }
 
 Error with_conversation(Error error, const ConversationHandle& conversation) {
-  error.detail += " (conversation " + to_string(conversation.id()) + ")";
+  const std::string id = to_string(conversation.id());
+  if (error.detail.find(id) == std::string::npos) error.detail += " (conversation " + id + ")";
   return error;
 }
 

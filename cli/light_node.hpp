@@ -52,12 +52,13 @@ class SignalWatch {
 };
 
 /// Joins as a light node and opens a conversation with one service. Errors: those of Node::start()
-/// and ConversationSupervisor::spawn().
+/// and ConversationSupervisor::spawn(); a signal ends the joining with kNoBroker.
 struct OpenConversation {
   std::unique_ptr<Node> node;  // outlives the handle
   ConversationHandle handle;
 };
-[[nodiscard]] Result<OpenConversation> open_conversation(const ConversationOptions& options,
+[[nodiscard]] Result<OpenConversation> open_conversation(const SignalWatch& signals,
+                                                         const ConversationOptions& options,
                                                          const ServiceName& service);
 
 /// `error`, naming the conversation it happened in.

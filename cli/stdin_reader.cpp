@@ -20,6 +20,7 @@ StdinReader::StdinReader() : stop_fd_(::eventfd(0, EFD_CLOEXEC)) {
 StdinReader::~StdinReader() { ::close(stop_fd_); }
 
 void StdinReader::stop() noexcept {
+  stopped_ = true;  // before any read returns for it
   const std::uint64_t one = 1;
   // fails only if the counter is full: it is set then
   [[maybe_unused]] const ssize_t written = ::write(stop_fd_, &one, sizeof one);
@@ -58,6 +59,7 @@ Result<std::string> StdinReader::read_all(std::size_t bytes_max) {
 
 Result<std::optional<std::string>> LineReader::next() {
   for (;;) {
+    if (in_.stopped()) return std::nullopt;
     const auto newline = buffer_.find('\n', scanned_);
     scanned_ = buffer_.size();
     const std::size_t end = newline == std::string::npos ? buffer_.size() : newline;

@@ -1,6 +1,7 @@
 // Stdin as bytes and as lines, with a way to stop a read that waits.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <optional>
 #include <string>
@@ -26,9 +27,11 @@ class StdinReader {
 
   /// Has reads return, now and later. Also from a signal's thread.
   void stop() noexcept;
+  [[nodiscard]] bool stopped() const noexcept { return stopped_.load(); }
 
  private:
   int stop_fd_;
+  std::atomic<bool> stopped_ = false;
 };
 
 /// Lines of stdin, without their newlines; the last one may lack its own.
@@ -39,7 +42,8 @@ class LineReader {
   LineReader(StdinReader& in, std::size_t line_bytes_max)
       : in_(in), line_bytes_max_(line_bytes_max) {}
 
-  /// nullopt at the end. Blocks. Errors: kUsage, kTooLarge naming the line.
+  /// nullopt at the end; or when the reader was stopped, whatever it had read by then: half a line
+  /// is no line. Blocks. Errors: kUsage, kTooLarge naming the line.
   [[nodiscard]] Result<std::optional<std::string>> next();
 
  private:

@@ -141,6 +141,9 @@ void NodeLoop::run() {
 }
 
 void NodeLoop::turn() {
+  // Descriptors may have been short before; they are tried again once a turn.
+  if (control_wanted_ && !control_) open(control_);
+  if (data_wanted_ && !data_) open(data_);
   std::vector<net::DealerSocket*> sockets;
   if (control_) sockets.push_back(&*control_);
   if (data_) sockets.push_back(&*data_);
@@ -205,6 +208,7 @@ bool NodeLoop::receive(TimePoint now) {
           break;
         case net::DealerSocket::Event::kClosed:
           control_.reset();
+          control_wanted_ = false;  // the core asks again if it wants one
           carry_out(core_.on_control_closed(now));
           break;
       }
@@ -221,6 +225,7 @@ bool NodeLoop::receive(TimePoint now) {
           break;
         case net::DealerSocket::Event::kClosed:
           data_.reset();
+          data_wanted_ = false;
           data_outbox_.clear();  // the sessions send it again
           carry_out(core_.on_data_closed(now));
           break;
@@ -237,12 +242,15 @@ void NodeLoop::carry_out(NodeCore::Effects effects) {
           using Effect = std::decay_t<decltype(e)>;
           if constexpr (std::is_same_v<Effect, node_effect::OpenControl>) {
             control_outbox_.clear();
+            control_wanted_ = true;
             open(control_);
           } else if constexpr (std::is_same_v<Effect, node_effect::OpenData>) {
             data_outbox_.clear();
+            data_wanted_ = true;
             open(data_);
           } else if constexpr (std::is_same_v<Effect, node_effect::CloseData>) {
             data_outbox_.clear();
+            data_wanted_ = false;
             data_.reset();
           } else if constexpr (std::is_same_v<Effect, node_effect::SendControl>) {
             control_outbox_.push_back(one_part(std::move(e.bytes)));

@@ -117,6 +117,7 @@ class NodeLoop {
   NodeCore core_;
   net::NetContext context_;
   std::optional<net::DealerSocket> control_, data_;
+  bool control_wanted_ = false, data_wanted_ = false;    // opened again if that failed
   std::deque<net::Parts> control_outbox_, data_outbox_;  // refused by libzmq for the moment
 
   mutable std::mutex mutex_;

@@ -11,9 +11,8 @@ namespace {
 using namespace std::chrono_literals;
 
 std::optional<std::string> wrong_service(const std::string& value) {
-  const auto service = parse_service(value);
-  if (service) return std::nullopt;
-  return service.error().detail;
+  if (parse_service(value)) return std::nullopt;
+  return "NAME=KIND, where KIND is echo or exec:COMMAND, e.g. upper=exec:tr a-z A-Z";
 }
 
 }  // namespace

@@ -109,6 +109,8 @@ ConversationHandle::Pending ConversationHandle::start_close(Completion completio
 /// What can be known without the conversation. What passes fits into frames.
 std::optional<Error> ConversationHandle::why_not_sent(const Payload& payload,
                                                       const SendOptions& options) const {
+  // The directory may be gone as well then; the call is answered by the cell.
+  if (shared_->registry->scheduler() == nullptr) return std::nullopt;
   const std::uint64_t payload_max = shared_->directory.snapshot()->payload_bytes_max;
   if (payload_max != 0 && payload.size() > payload_max) {
     return Error{Errc::kRejected, "payload of " + std::to_string(payload.size()) +

@@ -83,7 +83,8 @@ struct ConversationConfig {
   /// How long a conversation goes on when its last handle is gone.
   Duration orphan_timeout = std::chrono::seconds{5};
   /// Requests unanswered, or answered and not yet received. Beyond it a send is kRejected.
-  std::size_t requests_max = 65536;
+  /// Not more than what one participant lets wait.
+  std::size_t requests_max = 4096;
   /// Calls that wait at the same time. Beyond it one is kRejected.
   std::size_t waiters_max = 65536;
 };

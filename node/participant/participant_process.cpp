@@ -52,6 +52,12 @@ void ParticipantProcess::begin_next(Context& context) {
 
 void ParticipantProcess::finish(Context& context, std::optional<Payload> reply) {
   const Waiting asked = *std::exchange(current_, std::nullopt);
+  const std::size_t bytes_max = ledger().payload_bytes_max.load();
+  if (asked.wants_reply && reply && reply->size() > bytes_max) {
+    crash(context, "reply of " + std::to_string(reply->size()) + " bytes exceeds payload-max (" +
+                       std::to_string(bytes_max) + " bytes)");
+    return;
+  }
   if (asked.wants_reply && reply) {
     answer(context, asked, EnvelopeKind::kReply, *std::move(reply));
   } else {

@@ -129,6 +129,9 @@ NodeCore::Effects NodeCore::on_control(std::string_view bytes, TimePoint now) {
                  [&](control::Refused& refused) {
                    if (phase_ != Phase::kJoining) return;
                    phase_ = Phase::kEnded;
+                   members_.clear();
+                   publish(effects);
+                   lose_all_peers(effects);
                    effects.push_back(node_effect::Refused{refused.code, std::move(refused.text)});
                  },
                  [&](control::BrokerBeat& beat) {
@@ -219,12 +222,7 @@ void NodeCore::fence(std::string why, TimePoint, Effects& effects) {
   broker_beat_ = 0;
   phase_ = Phase::kConnecting;
   publish(effects);
-  while (!peers_.empty()) {
-    peer_lost(
-        peers_.begin()->first,
-        Evidence{EvidenceSource::kIsolated, Duration::zero(), Duration::zero(), Duration::zero()},
-        effects);
-  }
+  lose_all_peers(effects);
   effects.push_back(Fenced{old, incarnation_, std::move(why)});
   effects.push_back(CloseData{});
 }
@@ -300,6 +298,15 @@ void NodeCore::peer_lost(Incarnation incarnation, std::optional<Evidence> eviden
   }
 }
 
+void NodeCore::lose_all_peers(Effects& effects) {
+  while (!peers_.empty()) {
+    peer_lost(
+        peers_.begin()->first,
+        Evidence{EvidenceSource::kIsolated, Duration::zero(), Duration::zero(), Duration::zero()},
+        effects);
+  }
+}
+
 // --- signals out ---
 
 NodeCore::Peer& NodeCore::open_peer(Incarnation incarnation, const NodeName& name,
@@ -324,7 +331,9 @@ NodeCore::Effects NodeCore::on_signal(Signal signal, TimePoint) {
   Effects effects;
   const Pid to = to_of(signal);
   if (to.incarnation == incarnation_ && to.node == settings_.name) {
-    set_to(signal, Pid{to.node, local_incarnation(), to.serial});  // our own pid came back to us
+    // Our own pid came back to us; its answers come this way too.
+    set_to(signal, Pid{to.node, local_incarnation(), to.serial});
+    set_from(signal, outside(from_of(signal)));
     effects.push_back(Deliver{std::move(signal)});
     return effects;
   }
@@ -419,6 +428,15 @@ NodeCore::Effects NodeCore::on_frame(std::string_view header, std::string_view b
     set_to(signal, Pid{settings_.name, local_incarnation(), to_of(signal).serial});
     peer.ties.note_incoming(signal);
     peer.session.returned(signal);
+    if (const auto* request = std::get_if<signal::SpawnRequest>(&signal);
+        request != nullptr && leave_wanted_) {
+      peer.session.send(signal::SpawnReply{{settings_.name, incarnation_, Serial{0}},
+                                           request->from,
+                                           request->spawn,
+                                           std::nullopt,
+                                           Error{Errc::kPeerUnreachable, "the node is leaving"}});
+      continue;
+    }
     effects.push_back(Deliver{std::move(signal)});
   }
   return effects;

@@ -181,6 +181,7 @@ class NodeCore {
   [[nodiscard]] Peer* peer_for(const Pid& to);
   Peer& open_peer(Incarnation incarnation, const NodeName& name, MembershipVersion seen_at);
   void peer_lost(Incarnation incarnation, std::optional<Evidence> evidence, Effects& effects);
+  void lose_all_peers(Effects& effects);  // because we are out of the cluster ourselves
   void drop_unlisted_peers(Effects& effects);
   void answer_unreachable(const Signal& signal, Effects& effects);
   [[nodiscard]] bool addressed_rightly(const SessionFrame& frame, const RouteFrom& route) const;

@@ -119,7 +119,7 @@ Folder::~Folder() {
   std::filesystem::remove_all(path_, ignored);
 }
 
-std::string Folder::file(const std::string& name, std::string_view text) {
+std::string Folder::file(const std::string& name, std::string_view text) const {
   const std::string path = path_ + "/" + name;
   std::ofstream{path, std::ios::binary} << text;
   return path;

@@ -81,7 +81,7 @@ class Folder {
   Folder(const Folder&) = delete;
   Folder& operator=(const Folder&) = delete;
   /// Writes a file and returns its path.
-  std::string file(const std::string& name, std::string_view text);
+  std::string file(const std::string& name, std::string_view text) const;
 
  private:
   std::string path_;

@@ -41,6 +41,21 @@ TEST(Converse, ABlankLineIsAnEmptyPayloadAndTheLastLineNeedsNoNewline) {
   EXPECT_TRUE(printed(cluster.run({"converse", "echo"}, ""), ""));
 }
 
+// The first reply ends it; what stdin holds by then of a second line must not be carried out.
+TEST(Converse, HalfALineIsNeverARequest) {
+  Cluster cluster;
+  const Folder folder;
+  const std::string log = folder.file("log", "");
+  cluster.add_node("a", {"two=exec:echo done >> " + log + "; printf 'a\\nb\\n'"});
+  for (int trial = 1; trial <= 5; ++trial) {
+    Process converse{cluster.command({"converse", "two"}), {.more_input = true}};
+    converse.feed("one\npar");
+    EXPECT_EQ(converse.finish().code, 6);
+    const auto effects = shell("wc -l < " + log);
+    ASSERT_EQ(std::stoi(effects.out), trial);
+  }
+}
+
 TEST(Converse, AReplyOfTwoLinesIsAnErrorUnlessJson) {
   Cluster cluster;
   cluster.add_node("a", {"two=exec:printf 'a\\nb\\n'", "one=exec:printf 'a\\n'"});

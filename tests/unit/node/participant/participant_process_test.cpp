@@ -116,6 +116,17 @@ TEST_F(ParticipantProcessTest, EchoRepliesWithThePayload) {
   EXPECT_THAT(answers(), ElementsAre("1 reply " + std::string("\0\xff", 2), "2 reply "));
 }
 
+TEST_F(ParticipantProcessTest, AReplyThatMayNotTravelIsACrashAndNotASilence) {
+  ledger->payload_bytes_max = 3;
+  const auto process = make<EchoBehaviour>();
+  give(*process, request(1, "abc"));
+  EXPECT_EQ(context.exited, std::nullopt);
+  give(*process, request(2, "abcd"));
+  EXPECT_THAT(answers(), ElementsAre("1 reply abc"));
+  ASSERT_TRUE(context.exited);
+  EXPECT_EQ(context.exited->text, "reply of 4 bytes exceeds payload-max (3 bytes)");
+}
+
 TEST_F(ParticipantProcessTest, DoneIsToldWhereThereIsNoReplyAndWhereNoneWasWanted) {
   const auto process = make<Upper>();
   give(*process, request(1, "nothing"));

@@ -189,6 +189,8 @@ TEST_F(NodeCoreTest, PidsThatComeBackAreLocalAgain) {
   const auto signals = delivered();
   ASSERT_EQ(signals.size(), 1u);
   EXPECT_EQ(to_of(signals[0]), local(8));
+  EXPECT_EQ(from_of(signals[0]), (Pid{kSelf, core.incarnation(), Serial{7}}))
+      << "a scheduler takes nothing from outside that is not";
 }
 
 TEST_F(NodeCoreTest, AnIncarnationThatIsNotThereAnswersNoconnection) {
@@ -438,6 +440,28 @@ TEST_F(NodeCoreTest, ALeavingNodeEndsWhatItOwnsAndWaitsForAcknowledgements) {
   note(core.advance(now));
   EXPECT_EQ(take_control<control::Leave>().size(), 1u);
   EXPECT_EQ(take<node_effect::Left>().size(), 1u);
+}
+
+TEST_F(NodeCoreTest, ALeavingNodeMakesNoNewInstances) {
+  join();
+  note(core.on_signal(signal::Send{local(7), remote(3), envelope(1)}, now));  // something unsettled
+  note(core.leave(now));
+  delivered();
+  peer_says(signal::SpawnRequest{remote(1), local(0), SpawnId{1}, ServiceName{"upper"}, {1, 1}});
+  EXPECT_TRUE(delivered().empty());
+  const auto signals = peer_reads();
+  ASSERT_EQ(signals.size(), 2u);
+  EXPECT_EQ(std::get<signal::SpawnReply>(signals[1]).error->code, Errc::kPeerUnreachable);
+}
+
+TEST_F(NodeCoreTest, ARefusalAfterAnInterruptionBreaksTheRemoteTies) {
+  join();
+  note(core.on_signal(signal::Link{local(1), remote(1), LinkId{11}}, now));
+  note(core.on_control_closed(now));
+  note(core.on_control_connected(now));
+  control(control::Refused{control::RefusalCode::kNameTaken, "held by another"});
+  EXPECT_EQ(delivered().size(), 1u);
+  EXPECT_EQ(core.ties(), 0u);
 }
 
 TEST_F(NodeCoreTest, ANodeThatWasNeverWelcomedLeavesAtOnce) {
