@@ -25,7 +25,8 @@ namespace {
 std::string noconnection(const std::optional<Evidence>& evidence) {
   if (!evidence) return "noconnection";
   std::string text = "noconnection (" + std::string{name_of(evidence->source)};
-  if (evidence->source != EvidenceSource::kLeft) {  // a leave is said, not detected
+  // A leave is said, not detected; and a node that fences itself detects nothing.
+  if (evidence->source != EvidenceSource::kLeft && evidence->source != EvidenceSource::kIsolated) {
     text += ", known after " + std::to_string(std::llround(to_ms(evidence->detection))) + " ms";
   }
   return text + ")";

@@ -32,7 +32,7 @@ TEST(ExitReasonText, OfALostConnectionTellsHowItWasKnown) {
   EXPECT_EQ(text(EvidenceSource::kHeartbeatsMissed),
             "noconnection (heartbeats missed, known after 502 ms)");
   EXPECT_EQ(text(EvidenceSource::kLeft), "noconnection (left)");
-  EXPECT_EQ(text(EvidenceSource::kIsolated), "noconnection (isolated, known after 502 ms)");
+  EXPECT_EQ(text(EvidenceSource::kIsolated), "noconnection (isolated)");
   EXPECT_EQ(text(EvidenceSource::kRecovery), "noconnection (recovery, known after 502 ms)");
 }
 
