@@ -51,12 +51,13 @@ class SignalWatch {
   std::thread thread_;
 };
 
-/// Joins as a light node and opens a conversation with one service. Errors: those of Node::start()
-/// and ConversationSupervisor::spawn(); a signal ends the joining with kNoBroker.
 struct OpenConversation {
   std::unique_ptr<Node> node;  // outlives the handle
   ConversationHandle handle;
 };
+
+/// Joins as a light node and opens a conversation with one service. Errors: those of Node::start()
+/// and ConversationSupervisor::spawn(); a signal ends the joining with kNoBroker.
 [[nodiscard]] Result<OpenConversation> open_conversation(const SignalWatch& signals,
                                                          const ConversationOptions& options,
                                                          const ServiceName& service);
