@@ -12,7 +12,6 @@
 #include <string_view>
 #include <vector>
 
-#include "broker/beat_book.hpp"
 #include "broker/effects.hpp"
 #include "broker/ended_nodes.hpp"
 #include "broker/reply_limiter.hpp"
@@ -20,6 +19,7 @@
 #include "common/base/ids.hpp"
 #include "common/base/random.hpp"
 #include "common/base/time.hpp"
+#include "common/liveness/beat_book.hpp"
 #include "common/liveness/failure_detector.hpp"
 #include "common/wire/control.hpp"
 

@@ -1,6 +1,6 @@
-#include "broker/beat_book.hpp"
+#include "common/liveness/beat_book.hpp"
 
-namespace liminal::broker {
+namespace liminal {
 
 std::uint64_t BeatBook::record_sent(TimePoint now) {
   unechoed_.push_back(now);
@@ -17,4 +17,4 @@ std::optional<TimePoint> BeatBook::record_echo(std::uint64_t number) {
   return sent;
 }
 
-}  // namespace liminal::broker
+}  // namespace liminal

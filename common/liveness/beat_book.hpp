@@ -1,4 +1,4 @@
-// When each of our recent beats to one node was sent, so that its echoes become times.
+// When each of our recent beats to one peer was sent, so that its echoes become times.
 #pragma once
 
 #include <cstddef>
@@ -8,10 +8,10 @@
 
 #include "common/base/time.hpp"
 
-namespace liminal::broker {
+namespace liminal {
 
 /// Remembers at most `unechoed_max` beats: an echo of an older one proves nothing any more, since
-/// the node was judged long before it came.
+/// whoever waited for it has judged long before it came.
 class BeatBook {
  public:
   explicit BeatBook(std::size_t unechoed_max) : unechoed_max_(unechoed_max) {}
@@ -31,4 +31,4 @@ class BeatBook {
   std::deque<TimePoint> unechoed_;  // the last of them is newest_'s
 };
 
-}  // namespace liminal::broker
+}  // namespace liminal
