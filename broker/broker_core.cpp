@@ -65,6 +65,7 @@ BrokerCore::BrokerCore(Settings settings, Random random, TimePoint now)
                  .suspect_after = settings.cluster.suspect_after,
                  .down_after = settings.cluster.down_after,
                  .reconnect_grace = settings.cluster.reconnect_grace}),
+      recovery_(settings.cluster.recovery, settings.nodes_max, now),
       ended_(settings.ended_incarnations_max),
       history_({.entries_max = settings.history_max,
                 .bytes_max = settings.history_bytes_max,
@@ -177,6 +178,7 @@ Effects BrokerCore::on_closed(ConnectionId connection, TimePoint now) {
 void BrokerCore::observer_late(Duration lag, TimePoint now) {
   move_time_to(now);
   detector_.observer_late(lag, now_);
+  recovery_.extend(lag);
 }
 
 Effects BrokerCore::advance(TimePoint now) {
@@ -184,6 +186,7 @@ Effects BrokerCore::advance(TimePoint now) {
   std::vector<control::Change> changes;
   for (const LivenessChange& change : detector_.advance(now_)) apply(change, changes);
   announce(changes);
+  end_recovery();
   abandon_late_joins();
   settle_claims();
   send_beats();
@@ -198,6 +201,7 @@ std::optional<TimePoint> BrokerCore::next_deadline() const {
     if (at && (!next || *at < *next)) next = at;
   };
   consider(next_beat_);
+  consider(recovery_.ends());
   for (const auto& [name, node] : nodes_) {
     if (!node.announced) consider(node.attach_by);
   }

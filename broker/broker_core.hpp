@@ -14,6 +14,7 @@
 
 #include "broker/effects.hpp"
 #include "broker/ended_nodes.hpp"
+#include "broker/recovery.hpp"
 #include "broker/reply_limiter.hpp"
 #include "broker/token_source.hpp"
 #include "common/base/ids.hpp"
@@ -45,6 +46,7 @@ struct BrokerCounters {
   std::uint64_t replies_withheld = 0;  // Unknown and Refused beyond one per connection and second
   std::uint64_t joins = 0;             // announced
   std::uint64_t resumes = 0;
+  std::uint64_t expected = 0;  // incarnations that were reported in recovery
   std::uint64_t refusals = 0;
   std::uint64_t downs = 0;   // of announced nodes
   std::uint64_t leaves = 0;  // of announced nodes
@@ -60,9 +62,13 @@ struct BrokerCounters {
 /// before that was sent, none after its end. At most one incarnation of a name lives; an
 /// incarnation that ended is never taken back: its frames are answered by Unknown.
 ///
+/// It remembers nothing of another broker's time. In recovery, after its start, nodes resume with
+/// the incarnations they have and report the peers and the deaths they know: a reported death wins,
+/// other reported peers are expected, and are down if they have not resumed when recovery ends.
+///
 /// A claim of another incarnation on a held name is refused while the holder's control connection
-/// is open and it is not suspect; otherwise it waits for the verdict on the holder, one claim per
-/// name.
+/// is open and it is not suspect; otherwise it waits for the verdict on the holder (an expected one
+/// included), one claim per name.
 ///
 /// It takes bytes as they came and decodes them itself, so that the loop, the simulator and fuzzers
 /// go the same way. Nothing that a peer can send breaks it.
@@ -124,7 +130,8 @@ class BrokerCore {
     Member member;  // kJoined or kSuspect
     std::string address;
     TimePoint joined;
-    TimePoint attach_by;  // while not announced: abandoned then
+    TimePoint attach_by;   // while not announced: abandoned then
+    bool resumed = false;  // it had joined another broker before
     bool announced = false;
     std::optional<ConnectionId> control = {};  // nullopt: closed, the grace runs
     std::optional<ConnectionId> data = {};
@@ -156,18 +163,33 @@ class BrokerCore {
   void on_frame(ConnectionId connection, const control::Leave& leave);
 
   void on_undecodable(ConnectionId connection, std::string_view bytes, const Error& error);
-  void admit(ConnectionId connection, std::string_view address, const control::Join& join);
+  void admit(ConnectionId connection, std::string_view address, const control::Join& join,
+             bool resumed);
   void resume(Node& node, ConnectionId connection, std::string_view address);
-  void claim(const Node& holder, ConnectionId connection, std::string_view address,
-             control::Join join);
+  void resume_from_before(ConnectionId connection, std::string_view address,
+                          const control::Join& join);
+  void claim(ConnectionId connection, std::string_view address, control::Join join);
   void settle_claim(const NodeName& name);
   void settle_claims();
   [[nodiscard]] std::optional<std::string> over_limit(const Member& member) const;
 
+  // recovery
+  [[nodiscard]] Evidence recovery_evidence() const;
+  [[nodiscard]] bool may_resume(const control::Join& join) const;
+  void take_reports(ConnectionId connection, const control::Join& join);
+  void take_verdict(ConnectionId connection, const control::Verdict& verdict,
+                    std::vector<control::Change>& changes);
+  void expect(const control::Peer& peer, std::vector<control::Change>& changes);
+  void end_expected_of(const NodeName& name, Incarnation but);
+  [[nodiscard]] control::Change end_expected(const control::Peer& peer, const Evidence& evidence);
+  void record_down(const Member& member, const Evidence& evidence);
+  void end_recovery();
+
   void give_token(Node& node);
   void welcome(Node& node);
   void announce_join(Node& node);
-  void announce(const std::vector<control::Change>& changes);
+  void announce(const std::vector<control::Change>& changes);          // if there are any
+  void announce_version(const std::vector<control::Change>& changes);  // in any case
   void apply(const LivenessChange& change, std::vector<control::Change>& changes);
   /// Ends the incarnation and unbinds all of it. Returns the change, if it had been announced.
   [[nodiscard]] std::optional<control::Change> end(const NodeName& name, MemberState state,
@@ -199,6 +221,7 @@ class BrokerCore {
   TimePoint now_;
   std::uint64_t version_ = 0;
   FailureDetector detector_;
+  Recovery recovery_;
   std::map<NodeName, Node> nodes_;
   std::size_t nodes_bytes_ = 0;
   std::map<Incarnation, NodeName> incarnations_;  // of nodes_

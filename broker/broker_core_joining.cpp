@@ -38,7 +38,8 @@ Member member_of(const control::Join& join) {
                 .state = MemberState::kJoined,
                 .light = join.light,
                 .services = join.services,
-                .labels = join.labels};
+                .labels = join.labels,
+                .isolation_timeout = join.isolation_timeout};
 }
 
 }  // namespace
@@ -51,6 +52,7 @@ void BrokerCore::on_frame(ConnectionId connection, std::string_view address, con
       bad_frame(connection, BadFrameReason::kOutOfPlace, "a join on a connection that is in use");
       return;
     }
+    take_reports(connection, join);
     resume(node, connection, address);
     return;
   }
@@ -76,18 +78,42 @@ void BrokerCore::on_frame(ConnectionId connection, std::string_view address, con
                     owner->second.value() + "'");
     return;
   }
+  const control::Peer* expected = recovery_.find(join.incarnation);
+  if (expected != nullptr && expected->name != join.name) {
+    refuse_join(connection, join, control::RefusalCode::kNameTaken,
+                "the incarnation " + to_hex(join.incarnation.value()) +
+                    " is expected as that of node '" + expected->name.value() + "'");
+    return;
+  }
   const auto holder = nodes_.find(join.name);
-  if (holder == nodes_.end()) {
-    admit(connection, address, join);
-  } else if (holder->second.member.incarnation == join.incarnation) {
+  if (holder != nodes_.end() && holder->second.member.incarnation == join.incarnation) {
+    take_reports(connection, join);
     resume(holder->second, connection, address);
+  } else if (join.epoch || expected != nullptr) {
+    resume_from_before(connection, address, join);
+  } else if (holder != nodes_.end() || recovery_.is_expected(join.name)) {
+    claim(connection, address, std::move(join));
   } else {
-    claim(holder->second, connection, address, std::move(join));
+    take_reports(connection, join);
+    admit(connection, address, join, false);
   }
 }
 
-void BrokerCore::admit(ConnectionId connection, std::string_view address,
-                       const control::Join& join) {
+void BrokerCore::resume_from_before(ConnectionId connection, std::string_view address,
+                                    const control::Join& join) {
+  if (!may_resume(join)) {
+    ended_.add(join.incarnation);
+    ++counters_.unknown_replies;
+    send(connection, control::Unknown{epoch_});
+    return;
+  }
+  end_expected_of(join.name, join.incarnation);
+  take_reports(connection, join);
+  admit(connection, address, join, true);
+}
+
+void BrokerCore::admit(ConnectionId connection, std::string_view address, const control::Join& join,
+                       bool resumed) {
   const Member member = member_of(join);
   if (const auto limit = over_limit(member)) {
     refuse_join(connection, join, control::RefusalCode::kLimit, *limit);
@@ -99,6 +125,7 @@ void BrokerCore::admit(ConnectionId connection, std::string_view address,
                                        .address = std::string{address},
                                        .joined = now_,
                                        .attach_by = now_ + settings_.cluster.down_after,
+                                       .resumed = resumed,
                                        .control = connection,
                                        .beats = BeatBook{unechoed_beats_max(settings_.cluster)},
                                        .bytes = bytes});
@@ -108,6 +135,7 @@ void BrokerCore::admit(ConnectionId connection, std::string_view address,
   connections_.insert_or_assign(connection, Binding{member.name, Role::kControl});
   give_token(node);
   strangers_.forget(connection);
+  recovery_.name_was_seen(member.name);
   detector_.watch(member.incarnation, now_);
   if (!next_beat_) next_beat_ = now_ + settings_.cluster.beat_interval;
   welcome(node);
@@ -150,9 +178,13 @@ void BrokerCore::welcome(Node& node) {
                          .version = version(),
                          .token = node.tokens.back(),
                          .settings = settings_.cluster,
-                         .members = {}};
+                         .members = {},
+                         .recovering = recovery_.is_running()};
   for (const auto& [name, other] : nodes_) {
     if (other.announced && &other != &node) frame.members.push_back(other.member);
+  }
+  for (const control::Peer& peer : recovery_.expected()) {
+    if (peer.incarnation != node.member.incarnation) frame.members.push_back(expected_member(peer));
   }
   send(*node.control, frame);
   send_beat(node);  // at once, so that its echo is early
@@ -208,10 +240,17 @@ void BrokerCore::on_frame(ConnectionId connection, const control::Attach& attach
 
 void BrokerCore::announce_join(Node& node) {
   node.announced = true;
-  ++counters_.joins;
+  recovery_.forget(node.member.incarnation);
   history_.forget(node.member.name);
-  effects_.push_back(effect::NodeJoined{node.member.name, node.member.incarnation, node.address,
-                                        node.member.light});
+  if (node.resumed) {
+    ++counters_.resumes;
+    effects_.push_back(
+        effect::NodeResumed{node.member.name, node.member.incarnation, node.address});
+  } else {
+    ++counters_.joins;
+    effects_.push_back(effect::NodeJoined{node.member.name, node.member.incarnation, node.address,
+                                          node.member.light});
+  }
   Member joined = node.member;
   joined.state = MemberState::kJoined;
   announce({{joined, std::nullopt}});
@@ -227,7 +266,9 @@ void BrokerCore::abandon_late_joins() {
     if (!node.announced && now_ >= node.attach_by) late.push_back(name);
   }
   for (const NodeName& name : late) {
-    (void)end(name, MemberState::kDown, Evidence{});  // unannounced: there is nothing to tell
+    // there is nothing to tell, unless others knew it from before
+    const auto change = end(name, MemberState::kDown, recovery_evidence());
+    if (change) announce({*change});
   }
 }
 
@@ -241,11 +282,11 @@ void BrokerCore::replace(Node& node, ConnectionId connection) {
 
 // ---- claims on a held name ----
 
-void BrokerCore::claim(const Node& holder, ConnectionId connection, std::string_view address,
-                       control::Join join) {
+void BrokerCore::claim(ConnectionId connection, std::string_view address, control::Join join) {
   Claim claim{connection, std::string{address}, std::move(join)};
-  const NodeName name = holder.member.name;
-  if (is_well(holder)) {
+  const NodeName name = claim.join.name;
+  const auto holder = nodes_.find(name);
+  if (holder != nodes_.end() && is_well(holder->second)) {
     refuse_claim(claim, "");
     return;
   }
@@ -273,6 +314,7 @@ void BrokerCore::settle_claim(const NodeName& name) {
   if (waiting == claims_.end()) return;
   const auto holder = nodes_.find(name);
   if (holder != nodes_.end() && !is_well(holder->second)) return;
+  if (holder == nodes_.end() && recovery_.is_expected(name)) return;
 
   Claim claim = std::move(waiting->second);
   claims_.erase(waiting);
@@ -292,9 +334,14 @@ void BrokerCore::settle_claims() {
 }
 
 void BrokerCore::refuse_claim(const Claim& claim, std::string text) {
-  const Node& holder = nodes_.at(claim.join.name);
-  text += "the name is held by " + describe(holder.member.name, holder.member.incarnation) +
-          " from " + holder.address + ", joined " + rounded(now_ - holder.joined) + " ago";
+  const auto holder = nodes_.find(claim.join.name);
+  if (holder == nodes_.end()) {
+    text += "the name may still be held by a node of before this broker's start";
+  } else {
+    const Node& node = holder->second;
+    text += "the name is held by " + describe(node.member.name, node.member.incarnation) +
+            " from " + node.address + ", joined " + rounded(now_ - node.joined) + " ago";
+  }
   ++counters_.refusals;
   effects_.push_back(
       effect::ClaimRefused{claim.join.name, claim.join.incarnation, claim.address, text});

@@ -31,7 +31,9 @@ void BrokerCore::on_frame(ConnectionId connection, const control::NodeBeat& beat
               "it echoes " + std::to_string(beat.echo) + ", which was never sent");
     return;
   }
+  const bool first = node.newest_beat == 0;
   node.newest_beat = std::max(node.newest_beat, beat.number);
+  if (first) send_beat(node);  // its echo says that the node may work for others
   node.participants = beat.participants;
   node.conversations = beat.conversations;
   const auto sent = node.beats.record_echo(beat.echo);
@@ -108,30 +110,34 @@ std::optional<control::Change> BrokerCore::end(const NodeName& name, MemberState
   ended_.add(node.member.incarnation);
   if (nodes_.empty()) next_beat_.reset();
 
+  const bool was_expected = recovery_.forget(node.member.incarnation);
   if (!node.announced) {
     effects_.push_back(effect::JoinAbandoned{node.member.name, node.member.incarnation});
-    return std::nullopt;
+    if (!was_expected) return std::nullopt;
   }
   node.member.state = state;
   if (state == MemberState::kLeft) {
     ++counters_.leaves;
     effects_.push_back(effect::NodeLeft{node.member.name, node.member.incarnation});
+    if (!node.member.light) {
+      history_.add(
+          {.member = node.member, .participants = 0, .conversations = 0, .evidence = evidence},
+          now_);
+    }
   } else {
-    ++counters_.downs;
-    effects_.push_back(effect::NodeDown{node.member.name, node.member.incarnation, evidence});
-  }
-  if (!node.member.light) {
-    history_.add(
-        {.member = node.member, .participants = 0, .conversations = 0, .evidence = evidence}, now_);
+    record_down(node.member, evidence);
   }
   return control::Change{std::move(node.member), evidence};
 }
 
 void BrokerCore::announce(const std::vector<control::Change>& changes) {
-  if (changes.empty()) return;
+  if (!changes.empty()) announce_version(changes);
+}
+
+void BrokerCore::announce_version(const std::vector<control::Change>& changes) {
   ++version_;
   const auto encode = [this](const std::vector<control::Change>& those) {
-    return wire::encode(ControlFrame{control::Changes{version(), those}});
+    return wire::encode(ControlFrame{control::Changes{version(), those, recovery_.is_running()}});
   };
   const std::string for_others = encode(changes);
   for (const auto& [name, node] : nodes_) {

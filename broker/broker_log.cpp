@@ -77,6 +77,9 @@ struct Writer {
   void operator()(const effect::JoinRefused& event) const {
     spdlog::warn("{} refused: {}", who(event.name, event.incarnation), event.text);
   }
+  void operator()(const effect::RecoveryEnded& event) const {
+    spdlog::info("recovery is over; {} incarnations of before did not come back", event.lost);
+  }
   void operator()(const effect::BadFrame& event) const {
     spdlog::warn("bad frame from {} (connection {}): {}: {}", peer, event.connection.value(),
                  name_of(event.reason), escaped_tail(event.detail, kDetailBytesMax));

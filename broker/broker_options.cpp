@@ -13,6 +13,7 @@ using std::chrono::seconds;
 
 constexpr Duration kDownAfterMin = seconds{1};
 constexpr Duration kDownAfterMax = seconds{30};  // zmtp_heartbeat_timeout() is beyond twice that
+constexpr Duration kRecoveryMax = seconds{60};
 constexpr Duration kBeatIntervalMin = milliseconds{10};
 constexpr std::uint64_t kPayloadMax = std::uint64_t{1} << 30;
 
@@ -56,6 +57,18 @@ config::Options broker_option_table() {
         .help = "a node whose connection closed may resume within this",
         .default_value = "500ms",
         .wrong = expect::duration(Duration::zero(), kDownAfterMax)},
+       {.name = "recovery",
+        .placeholder = "DURATION",
+        .help = "after a start, nodes that another broker had may resume within this (at least "
+                "down-after); 0s: they are fenced",
+        .default_value = "6s",
+        .wrong = expect::duration(Duration::zero(), kRecoveryMax)},
+       {.name = "lease-margin",
+        .placeholder = "DURATION",
+        .help = "a node starts no work for others that late before its silence could be judged (at "
+                "least beat-interval)",
+        .default_value = "500ms",
+        .wrong = expect::duration(kBeatIntervalMin, kDownAfterMax)},
        {.name = "payload-max",
         .placeholder = "SIZE",
         .help = "the largest payload of a message",
@@ -75,7 +88,10 @@ Result<BrokerOptions> read_broker_options(const config::Parsed& parsed) {
                                     .suspect_after = parsed.duration("suspect-after"),
                                     .down_after = parsed.duration("down-after"),
                                     .reconnect_grace = parsed.duration("reconnect-grace"),
-                                    .payload_bytes_max = parsed.size("payload-max")},
+                                    .payload_bytes_max = parsed.size("payload-max"),
+                                    .lease_margin = std::max(parsed.duration("lease-margin"),
+                                                             parsed.duration("beat-interval")),
+                                    .recovery = parsed.duration("recovery")},
                         .log_level = parsed.value("log-level")};
   const ClusterSettings& cluster = options.cluster;
   if (cluster.beat_interval >= cluster.suspect_after) {
@@ -85,6 +101,14 @@ Result<BrokerOptions> read_broker_options(const config::Parsed& parsed) {
   if (cluster.suspect_after >= cluster.down_after) {
     return tl::unexpected(parsed.complaint(
         "down-after", "a duration longer than " + value_of(parsed, "suspect-after")));
+  }
+  if (cluster.lease_margin + cluster.beat_interval >= cluster.down_after) {
+    return tl::unexpected(parsed.complaint(
+        "down-after", "a duration longer than " + value_of(parsed, "beat-interval") + " and " +
+                          value_of(parsed, "lease-margin") + " together"));
+  }
+  if (options.cluster.recovery != Duration::zero()) {
+    options.cluster.recovery = std::max(cluster.recovery, cluster.down_after);
   }
   for (const std::string& endpoint : options.listen) {
     if (options.insecure || is_loopback(endpoint)) continue;

@@ -2,6 +2,7 @@
 // line.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -117,6 +118,11 @@ struct JoinRefused {  // for another reason than the name
   friend bool operator==(const JoinRefused&, const JoinRefused&) = default;
 };
 
+struct RecoveryEnded {
+  std::size_t lost;  // incarnations that were expected and did not resume
+  friend bool operator==(const RecoveryEnded&, const RecoveryEnded&) = default;
+};
+
 struct BadFrame {
   ConnectionId connection;
   BadFrameReason reason;
@@ -130,7 +136,7 @@ using Effect =
     std::variant<effect::Send, effect::Forward, effect::NodeJoined, effect::ControlLost,
                  effect::NodeResumed, effect::NodeSuspect, effect::NodeRecovered, effect::NodeDown,
                  effect::NodeLeft, effect::JoinAbandoned, effect::ClaimWaits, effect::ClaimRefused,
-                 effect::JoinRefused, effect::BadFrame>;
+                 effect::JoinRefused, effect::RecoveryEnded, effect::BadFrame>;
 using Effects = std::vector<Effect>;  // to be carried out in this order
 
 }  // namespace liminal::broker

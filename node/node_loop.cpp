@@ -270,6 +270,10 @@ void NodeLoop::carry_out(NodeCore::Effects effects) {
           } else if constexpr (std::is_same_v<Effect, node_effect::Joined> ||
                                std::is_same_v<Effect, node_effect::Refused>) {
             carry_out(std::move(e));
+          } else if constexpr (std::is_same_v<Effect, node_effect::Lease>) {
+            if (hooks_.lease) hooks_.lease(e.until);
+          } else if constexpr (std::is_same_v<Effect, node_effect::Unsuitable>) {
+            end(Error{Errc::kUsage, std::move(e.text)});
           } else if constexpr (std::is_same_v<Effect, node_effect::Interrupted>) {
             spdlog::warn("connection to the broker at {} lost; connecting again",
                          settings_.endpoint);
@@ -286,7 +290,8 @@ void NodeLoop::carry_out(NodeCore::Effects effects) {
 
 void NodeLoop::carry_out(node_effect::Joined effect) {
   if (hooks_.joined) hooks_.joined();
-  spdlog::info("joined the broker at {}: epoch {}, incarnation {}", settings_.endpoint,
+  spdlog::info("{} the broker at {}: epoch {}, incarnation {}",
+               effect.resumed ? "resumed with" : "joined", settings_.endpoint,
                to_hex(effect.epoch.value()), to_hex(effect.incarnation.value()));
   {
     const std::lock_guard lock{mutex_};

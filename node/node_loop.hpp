@@ -63,8 +63,9 @@ class NodeLoop {
   };
   /// Called on the loop's thread; they return at once.
   struct Hooks {
-    std::function<Load()> load;         // for each beat
-    std::function<void()> joined = {};  // after each join, the directory published
+    std::function<Load()> load;                 // for each beat
+    std::function<void()> joined = {};          // after each join, the directory published
+    std::function<void(TimePoint)> lease = {};  // node_effect::Lease
   };
 
   NodeLoop(Settings settings, const Clock& clock, Scheduler& scheduler, Directory& directory,

@@ -23,11 +23,18 @@ void write(Writer& w, const Labels& labels) {
   for (const auto& [key, value] : labels) w.array(2).name(key).text(value);
 }
 
-// Six values, without an array around them.
+// Without an array around them.
+constexpr std::size_t kMemberValues = 7;
 void write(Writer& w, const Member& member) {
   w.id(member.name).id(member.incarnation).enumerator(member.state).boolean(member.light);
   write(w, member.services);
   write(w, member.labels);
+  w.duration(member.isolation_timeout);
+}
+
+constexpr std::size_t kPeerValues = 4;
+void write(Writer& w, const control::Peer& peer) {
+  w.id(peer.name).id(peer.incarnation).boolean(peer.light).duration(peer.isolation_timeout);
 }
 
 std::size_t bytes_of(const Member& member) {
@@ -38,10 +45,26 @@ std::size_t bytes_of(const Member& member) {
 }
 
 std::string encode(const control::Join& join) {
-  Writer w = begin_frame(FrameKind::kJoin, 5, 512);
+  check(join.peers.size() <= kPeersMax && join.verdicts.size() <= kPeersMax,
+        "a join reports at most kPeersMax peers and verdicts");
+  constexpr std::size_t kBytesOfPeer = 96;
+  Writer w = begin_frame(FrameKind::kJoin, 9,
+                         512 + kBytesOfPeer * (join.peers.size() + join.verdicts.size()));
   w.id(join.name).id(join.incarnation).boolean(join.light);
   write(w, join.services);
   write(w, join.labels);
+  w.duration(join.isolation_timeout).optional_id(join.epoch);
+  w.array(join.peers.size());
+  for (const control::Peer& peer : join.peers) {
+    w.array(kPeerValues);
+    write(w, peer);
+  }
+  w.array(join.verdicts.size());
+  for (const control::Verdict& verdict : join.verdicts) {
+    w.array(kPeerValues + 1);
+    write(w, verdict.peer);
+    wire::write(w, verdict.evidence);
+  }
   return w.take();
 }
 
@@ -67,21 +90,23 @@ std::string encode(const control::StatusQuery&) {
 std::string encode(const control::Welcome& welcome) {
   std::size_t bytes = 128;
   for (const Member& member : welcome.members) bytes += bytes_of(member);
-  Writer w = begin_frame(FrameKind::kWelcome, 5, bytes);
+  Writer w = begin_frame(FrameKind::kWelcome, 6, bytes);
   w.id(welcome.epoch).id(welcome.version).uint(welcome.token);
   const ClusterSettings& settings = welcome.settings;
-  w.array(5)
+  w.array(7)
       .duration(settings.beat_interval)
       .duration(settings.suspect_after)
       .duration(settings.down_after)
       .duration(settings.reconnect_grace)
-      .uint(settings.payload_bytes_max);
+      .uint(settings.payload_bytes_max)
+      .duration(settings.lease_margin)
+      .duration(settings.recovery);
   w.array(welcome.members.size());
   for (const Member& member : welcome.members) {
-    w.array(6);
+    w.array(kMemberValues);
     write(w, member);
   }
-  return w.take();
+  return w.boolean(welcome.recovering).take();
 }
 
 std::string encode(const control::Refused& refused) {
@@ -102,14 +127,14 @@ std::string encode(const control::BrokerBeat& beat) {
 std::string encode(const control::Changes& changes) {
   std::size_t bytes = 32;
   for (const control::Change& change : changes.changes) bytes += bytes_of(change.member) + 32;
-  Writer w = begin_frame(FrameKind::kChanges, 2, bytes);
+  Writer w = begin_frame(FrameKind::kChanges, 3, bytes);
   w.id(changes.version).array(changes.changes.size());
   for (const control::Change& change : changes.changes) {
-    w.array(7);
+    w.array(kMemberValues + 1);
     write(w, change.member);
     wire::write(w, change.evidence);
   }
-  return w.take();
+  return w.boolean(changes.recovering).take();
 }
 
 std::string encode(const control::Unknown& unknown) {
@@ -122,7 +147,7 @@ std::string encode(const control::StatusReply& reply) {
   Writer w = begin_frame(FrameKind::kStatusReply, 3, bytes);
   w.id(reply.epoch).duration(reply.uptime).array(reply.nodes.size());
   for (const control::NodeStatus& node : reply.nodes) {
-    w.array(9);
+    w.array(kMemberValues + 3);
     write(w, node.member);
     w.uint(node.participants).uint(node.conversations);
     wire::write(w, node.evidence);
@@ -164,21 +189,61 @@ Member read_member(Reader& r) {
   return Member{
       .name = NodeName{r.name("name")},
       .incarnation = r.incarnation("incarnation"),
-      .state = r.enumerator("state", MemberState::kLeft),
+      .state = r.enumerator("state", MemberState::kExpected),
       .light = r.boolean("light"),
       .services = read_services(r),
       .labels = read_labels(r),
+      .isolation_timeout = r.duration("isolation timeout"),
   };
 }
 
+control::Peer read_peer(Reader& r) {
+  return control::Peer{
+      .name = NodeName{r.name("name")},
+      .incarnation = r.incarnation("incarnation"),
+      .light = r.boolean("light"),
+      .isolation_timeout = r.duration("isolation timeout"),
+  };
+}
+
+std::optional<Epoch> read_optional_epoch(Reader& r) {
+  if (r.nil()) return std::nullopt;
+  return Epoch{r.uint("epoch")};
+}
+
+std::vector<control::Peer> read_peers(Reader& r) {
+  std::vector<control::Peer> peers;
+  const std::size_t size = r.array("peers", kPeersMax);
+  for (std::size_t i = 0; i < size && r.ok(); ++i) {
+    r.array_of(kPeerValues, "peer");
+    peers.push_back(read_peer(r));
+  }
+  return peers;
+}
+
+std::vector<control::Verdict> read_verdicts(Reader& r) {
+  std::vector<control::Verdict> verdicts;
+  const std::size_t size = r.array("verdicts", kPeersMax);
+  for (std::size_t i = 0; i < size && r.ok(); ++i) {
+    r.array_of(kPeerValues + 1, "verdict");
+    control::Peer peer = read_peer(r);
+    verdicts.push_back({std::move(peer), read_evidence(r)});
+  }
+  return verdicts;
+}
+
 control::Join read_join(Reader& r) {
-  r.frame("join", 5);
+  r.frame("join", 9);
   return control::Join{
       .name = NodeName{r.name("name")},
       .incarnation = r.incarnation("incarnation"),
       .light = r.boolean("light"),
       .services = read_services(r),
       .labels = read_labels(r),
+      .isolation_timeout = r.duration("isolation timeout"),
+      .epoch = read_optional_epoch(r),
+      .peers = read_peers(r),
+      .verdicts = read_verdicts(r),
   };
 }
 
@@ -208,18 +273,20 @@ control::StatusQuery read_status_query(Reader& r) {
 }
 
 ClusterSettings read_settings(Reader& r) {
-  r.array_of(5, "settings");
+  r.array_of(7, "settings");
   return ClusterSettings{
       .beat_interval = r.duration("beat interval"),
       .suspect_after = r.duration("suspect after"),
       .down_after = r.duration("down after"),
       .reconnect_grace = r.duration("reconnect grace"),
       .payload_bytes_max = r.uint("payload bytes"),
+      .lease_margin = r.duration("lease margin"),
+      .recovery = r.duration("recovery"),
   };
 }
 
 control::Welcome read_welcome(Reader& r) {
-  r.frame("welcome", 5);
+  r.frame("welcome", 6);
   control::Welcome welcome{
       .epoch = Epoch{r.uint("epoch")},
       .version = MembershipVersion{r.uint("membership version")},
@@ -229,9 +296,10 @@ control::Welcome read_welcome(Reader& r) {
   };
   const std::size_t size = r.array("members");
   for (std::size_t i = 0; i < size && r.ok(); ++i) {
-    r.array_of(6, "member");
+    r.array_of(kMemberValues, "member");
     welcome.members.push_back(read_member(r));
   }
+  welcome.recovering = r.boolean("recovering");
   return welcome;
 }
 
@@ -254,15 +322,16 @@ control::BrokerBeat read_broker_beat(Reader& r) {
 }
 
 control::Changes read_changes(Reader& r) {
-  r.frame("changes", 2);
+  r.frame("changes", 3);
   control::Changes changes{.version = MembershipVersion{r.uint("membership version")},
                            .changes = {}};
   const std::size_t size = r.array("changes");
   for (std::size_t i = 0; i < size && r.ok(); ++i) {
-    r.array_of(7, "change");
+    r.array_of(kMemberValues + 1, "change");
     Member member = read_member(r);
     changes.changes.push_back({std::move(member), read_evidence(r)});
   }
+  changes.recovering = r.boolean("recovering");
   return changes;
 }
 
@@ -277,7 +346,7 @@ control::StatusReply read_status_reply(Reader& r) {
       .epoch = Epoch{r.uint("epoch")}, .uptime = r.duration("uptime"), .nodes = {}};
   const std::size_t size = r.array("nodes");
   for (std::size_t i = 0; i < size && r.ok(); ++i) {
-    r.array_of(9, "node");
+    r.array_of(kMemberValues + 3, "node");
     reply.nodes.push_back(control::NodeStatus{
         .member = read_member(r),
         .participants = r.uint32("participants"),

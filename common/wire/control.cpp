@@ -12,6 +12,8 @@ std::string_view name_of(MemberState state) {
       return "down";
     case MemberState::kLeft:
       return "left";
+    case MemberState::kExpected:
+      return "expected";
   }
   return "?";
 }

@@ -15,9 +15,16 @@
 
 namespace liminal {
 
-enum class MemberState : std::uint8_t { kJoined = 0, kSuspect = 1, kDown = 2, kLeft = 3 };
+enum class MemberState : std::uint8_t {
+  kJoined = 0,
+  kSuspect = 1,
+  kDown = 2,
+  kLeft = 3,
+  kExpected =
+      4,  // known of another broker's time, not seen by this one yet: neither living nor gone
+};
 
-/// As SURFACE spells it: "joined", "suspect", "down", "left".
+/// As SURFACE spells it: "joined", "suspect", "down", "left"; "expected".
 [[nodiscard]] std::string_view name_of(MemberState state);
 
 /// A node as others see it.
@@ -28,6 +35,8 @@ struct Member {
   bool light;                                               // offers nothing, comes and goes
   std::vector<ServiceName> services;                        // sorted
   std::vector<std::pair<std::string, std::string>> labels;  // sorted by key
+  /// So long without a broker it fences itself; a verdict on it is remembered for twice that.
+  Duration isolation_timeout = Duration::zero();
   friend bool operator==(const Member&, const Member&) = default;
 };
 
@@ -38,6 +47,11 @@ struct ClusterSettings {
   Duration down_after;
   Duration reconnect_grace;
   std::uint64_t payload_bytes_max;
+  /// A node starts work for others only until so long before its silence could be judged.
+  Duration lease_margin = std::chrono::milliseconds{500};
+  /// After its start a broker judges nobody for so long that it has not seen itself. Zero: nodes of
+  /// another broker's time are fenced.
+  Duration recovery = Duration::zero();
   friend bool operator==(const ClusterSettings&, const ClusterSettings&) = default;
 };
 
@@ -45,13 +59,34 @@ namespace control {
 
 // --- node to broker ---
 
-/// A join by an incarnation that lives is its resume: it gets a Welcome again.
+/// An incarnation of another node that the sender shares state with.
+struct Peer {
+  NodeName name;
+  Incarnation incarnation;
+  bool light;
+  Duration isolation_timeout;  // as it told at its own join; zero: not known
+  friend bool operator==(const Peer&, const Peer&) = default;
+};
+
+/// A death that the sender was told of.
+struct Verdict {
+  Peer peer;
+  std::optional<Evidence> evidence;
+  friend bool operator==(const Verdict&, const Verdict&) = default;
+};
+
+/// A join by an incarnation that lives or is expected is its resume: it gets a Welcome again.
 struct Join {
   NodeName name;
   Incarnation incarnation;
   bool light;
   std::vector<ServiceName> services;
   std::vector<std::pair<std::string, std::string>> labels;
+  Duration isolation_timeout = Duration::zero();
+  std::optional<Epoch> epoch = {};  // of its latest join or resume; none: this incarnation is new
+  // For a broker in recovery:
+  std::vector<Peer> peers = {};
+  std::vector<Verdict> verdicts = {};
   friend bool operator==(const Join&, const Join&) = default;
 };
 
@@ -86,7 +121,8 @@ struct Welcome {
   MembershipVersion version;
   std::uint64_t token;  // for the data connection
   ClusterSettings settings;
-  std::vector<Member> members;  // all that live, the joining node excepted
+  std::vector<Member> members;  // all that live or are expected, the joining node excepted
+  bool recovering = false;      // a service that nobody offers may yet appear
   friend bool operator==(const Welcome&, const Welcome&) = default;
 };
 
@@ -110,7 +146,7 @@ struct BrokerBeat {
 };
 
 /// One change of the membership. `member.state` is the new state; `evidence` tells of kDown and
-/// kLeft.
+/// kLeft. An expected member has no services and labels yet.
 struct Change {
   Member member;
   std::optional<Evidence> evidence;
@@ -121,11 +157,12 @@ struct Change {
 struct Changes {
   MembershipVersion version;
   std::vector<Change> changes;
+  bool recovering = false;  // from this version on
   friend bool operator==(const Changes&, const Changes&) = default;
 };
 
-/// The sender of a frame is nobody here: its incarnation was declared down, or the broker is new.
-/// Its node is fenced and joins anew.
+/// The sender of a frame is nobody here: its incarnation was declared down, or the broker is
+/// another one and no longer in recovery. Its node is fenced and joins anew.
 struct Unknown {
   Epoch epoch;
   friend bool operator==(const Unknown&, const Unknown&) = default;

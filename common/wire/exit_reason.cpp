@@ -16,6 +16,8 @@ std::string_view name_of(EvidenceSource source) {
       return "isolated";
     case EvidenceSource::kRecovery:
       return "recovery";
+    case EvidenceSource::kReset:
+      return "session reset";
   }
   return "?";
 }
@@ -25,8 +27,11 @@ namespace {
 std::string noconnection(const std::optional<Evidence>& evidence) {
   if (!evidence) return "noconnection";
   std::string text = "noconnection (" + std::string{name_of(evidence->source)};
-  // A leave is said, not detected; and a node that fences itself detects nothing.
-  if (evidence->source != EvidenceSource::kLeft && evidence->source != EvidenceSource::kIsolated) {
+  // A leave is said, not detected; who fences itself or resets a session detects no death.
+  const bool detected = evidence->source != EvidenceSource::kLeft &&
+                        evidence->source != EvidenceSource::kIsolated &&
+                        evidence->source != EvidenceSource::kReset;
+  if (detected) {
     text += ", known after " + std::to_string(std::llround(to_ms(evidence->detection))) + " ms";
   }
   return text + ")";

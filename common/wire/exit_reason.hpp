@@ -18,6 +18,7 @@ enum class EvidenceSource : std::uint8_t {
   kLeft = 2,              // it said that it leaves: no crash of the node
   kIsolated = 3,          // the node fenced itself: it could not reach its broker
   kRecovery = 4,          // it did not resume with a new broker
+  kReset = 5,             // the session with it could not go on: neither node is down
 };
 
 struct Evidence {

@@ -22,7 +22,7 @@ std::optional<Evidence> read_evidence(Reader& r) {
   if (r.nil()) return std::nullopt;
   r.array_of(4, "evidence");
   return Evidence{
-      .source = r.enumerator("evidence source", EvidenceSource::kRecovery),
+      .source = r.enumerator("evidence source", EvidenceSource::kReset),
       .last_heard = r.duration("last heard"),
       .detection = r.duration("detection"),
       .observer_lag = r.duration("observer lag"),

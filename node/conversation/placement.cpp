@@ -24,7 +24,7 @@ Placement::Next Placement::next(const Directory::Snapshot& directory, Random& ra
     tried_.emplace(chosen.name, chosen.incarnation);
     return Try{Pid{chosen.name, chosen.incarnation, Serial{0}}};
   }
-  const bool hope = suspects || !directory.connected;
+  const bool hope = suspects || !directory.connected || directory.recovering;
   if (hope && now < give_up_at_) {
     return Wait{std::min(kRetryInterval, give_up_at_ - now)};
   }

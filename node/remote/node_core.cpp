@@ -11,20 +11,6 @@ namespace {
 
 using namespace node_effect;
 
-// Reasons of incarnations that went, kept to be told to those who ask after them later.
-constexpr std::size_t kLostRemembered = 256;
-
-template <class... Cases>
-struct Overloaded : Cases... {
-  using Cases::operator()...;
-};
-template <class... Cases>
-Overloaded(Cases...) -> Overloaded<Cases...>;
-
-bool lives(MemberState state) {
-  return state == MemberState::kJoined || state == MemberState::kSuspect;
-}
-
 void set_from(Signal& signal, Pid pid) {
   std::visit([&](auto& s) { s.from = std::move(pid); }, signal);
 }
@@ -38,273 +24,9 @@ const Signal* signal_of(const Item& item) { return std::get_if<Signal>(&item); }
 
 }  // namespace
 
-NodeCore::NodeCore(Settings settings, Random random)
-    : settings_(std::move(settings)), random_(random), incarnation_(random_.next_id()) {}
-
-bool NodeCore::stands_on_control() const {
-  return phase_ == Phase::kAttaching || phase_ == Phase::kJoined || phase_ == Phase::kLeaving;
-}
-
 Pid NodeCore::outside(Pid pid) const {
   if (pid.is_local()) pid.incarnation = incarnation_;
   return pid;
-}
-
-// --- joining ---
-
-NodeCore::Effects NodeCore::start(TimePoint) {
-  Effects effects;
-  publish(effects);
-  effects.push_back(OpenControl{});
-  return effects;
-}
-
-NodeCore::Effects NodeCore::on_control_connected(TimePoint) {
-  Effects effects;
-  if (phase_ == Phase::kConnecting) join(effects);
-  return effects;
-}
-
-void NodeCore::join(Effects& effects) {
-  phase_ = Phase::kJoining;
-  effects.push_back(SendControl{wire::encode(ControlFrame{control::Join{
-      settings_.name, incarnation_, settings_.light, settings_.services, settings_.labels}})});
-}
-
-NodeCore::Effects NodeCore::on_control_closed(TimePoint now) {
-  Effects effects;
-  if (phase_ == Phase::kEnded) return effects;
-  const bool was_joined = phase_ == Phase::kJoined;
-  beat_due_.reset();
-  turn_asked_ = false;
-  if (phase_ == Phase::kLeaving) {  // there is nobody left to take leave of
-    phase_ = Phase::kEnded;
-    effects.push_back(Left{});
-    return effects;
-  }
-  phase_ = Phase::kConnecting;
-  if (was_joined) {
-    publish(effects);
-    effects.push_back(Interrupted{});
-  }
-  effects.push_back(OpenControl{});
-  if (leave_wanted_) {
-    auto more = leave(now);
-    std::move(more.begin(), more.end(), std::back_inserter(effects));
-  }
-  return effects;
-}
-
-NodeCore::Effects NodeCore::on_data_connected(TimePoint) {
-  Effects effects;
-  if (!stands_on_control() || attached_) return effects;
-  effects.push_back(SendOnData{wire::encode(ControlFrame{control::Attach{token_}})});
-  return effects;
-}
-
-NodeCore::Effects NodeCore::on_data_closed(TimePoint) {
-  Effects effects;
-  attached_ = false;
-  if (phase_ == Phase::kJoined) {
-    phase_ = Phase::kAttaching;
-    publish(effects);
-    effects.push_back(Interrupted{});
-  }
-  if (stands_on_control()) effects.push_back(OpenData{});
-  return effects;
-}
-
-NodeCore::Effects NodeCore::on_control(std::string_view bytes, TimePoint now) {
-  Effects effects;
-  auto frame = wire::decode_control(bytes);
-  if (!frame) {
-    ++counters_.malformed_frames;
-    return effects;
-  }
-  if (phase_ == Phase::kEnded) return effects;
-  std::visit(Overloaded{
-                 [&](control::Welcome& welcome) {
-                   if (phase_ == Phase::kJoining) welcomed(std::move(welcome), now, effects);
-                 },
-                 [&](control::Refused& refused) {
-                   if (phase_ != Phase::kJoining) return;
-                   phase_ = Phase::kEnded;
-                   members_.clear();
-                   publish(effects);
-                   lose_all_peers(effects);
-                   effects.push_back(node_effect::Refused{refused.code, std::move(refused.text)});
-                 },
-                 [&](control::BrokerBeat& beat) {
-                   if (stands_on_control()) broker_beat_ = std::max(broker_beat_, beat.number);
-                 },
-                 [&](control::Changes& changes) {
-                   if (stands_on_control()) changed(std::move(changes), effects);
-                 },
-                 [&](control::Unknown&) {
-                   if (phase_ == Phase::kConnecting) return;
-                   fence("the broker had declared this incarnation down", now, effects);
-                   // A new connection: on this one more answers to the old one's frames may come.
-                   effects.push_back(OpenControl{});
-                 },
-                 [&](auto&) { ++counters_.foreign_frames; },
-             },
-             *frame);
-  return effects;
-}
-
-NodeCore::Effects NodeCore::on_data_control(std::string_view bytes, TimePoint now) {
-  Effects effects;
-  auto frame = wire::decode_control(bytes);
-  if (!frame) {
-    ++counters_.malformed_frames;
-  } else if (std::holds_alternative<control::Attached>(*frame) && stands_on_control()) {
-    attached(now, effects);
-  } else if (!std::holds_alternative<control::Unknown>(*frame)) {
-    ++counters_.foreign_frames;  // Unknown: the control connection will say the same
-  }
-  return effects;
-}
-
-void NodeCore::welcomed(control::Welcome welcome, TimePoint now, Effects& effects) {
-  if (epoch_ && *epoch_ != welcome.epoch) {
-    effects.push_back(SendControl{wire::encode(ControlFrame{control::Leave{}})});
-    epoch_.reset();
-    fence("the broker is another one than before", now, effects);
-    join(effects);  // behind the Leave, so that the name is free
-    return;
-  }
-  phase_ = Phase::kAttaching;
-  epoch_ = welcome.epoch;
-  version_ = welcome.version;
-  token_ = welcome.token;
-  cluster_ = welcome.settings;
-  settings_.session.payload_bytes_max = welcome.settings.payload_bytes_max;
-  members_.clear();
-  for (auto& member : welcome.members) {
-    if (lives(member.state)) members_.insert_or_assign(member.incarnation, std::move(member));
-  }
-  beat_due_ = now;
-  drop_unlisted_peers(effects);
-  if (attached_) {  // only the control connection had been lost
-    attached(now, effects);
-  } else {
-    publish(effects);
-    effects.push_back(OpenData{});
-  }
-}
-
-void NodeCore::attached(TimePoint now, Effects& effects) {
-  if (!attached_) {
-    attached_ = true;
-    for (auto& [incarnation, peer] : peers_) {
-      peer.session.reconnected();
-      dirty_.insert(incarnation);
-    }
-  }
-  if (phase_ != Phase::kAttaching) return;
-  phase_ = Phase::kJoined;
-  publish(effects);
-  effects.push_back(Joined{*epoch_, incarnation_});
-  if (leave_wanted_) {
-    auto more = leave(now);
-    std::move(more.begin(), more.end(), std::back_inserter(effects));
-  }
-}
-
-void NodeCore::fence(std::string why, TimePoint, Effects& effects) {
-  const Incarnation old = incarnation_;
-  incarnation_ = Incarnation{random_.next_id()};
-  members_.clear();
-  attached_ = false;
-  beat_due_.reset();
-  turn_asked_ = false;
-  beat_number_ = 0;
-  broker_beat_ = 0;
-  phase_ = Phase::kConnecting;
-  publish(effects);
-  lose_all_peers(effects);
-  effects.push_back(Fenced{old, incarnation_, std::move(why)});
-  effects.push_back(CloseData{});
-}
-
-// --- membership ---
-
-void NodeCore::publish(Effects& effects) const {
-  Directory::Snapshot snapshot;
-  snapshot.connected = phase_ == Phase::kJoined;
-  snapshot.payload_bytes_max =
-      cluster_ ? cluster_->payload_bytes_max : settings_.session.payload_bytes_max;
-  snapshot.members.push_back({settings_.name, local_incarnation(), MemberState::kJoined,
-                              settings_.light, settings_.services, settings_.labels});
-  for (const auto& [incarnation, member] : members_) snapshot.members.push_back(member);
-  std::sort(snapshot.members.begin(), snapshot.members.end(),
-            [](const Member& a, const Member& b) { return a.name < b.name; });
-  effects.push_back(Publish{std::move(snapshot)});
-}
-
-void NodeCore::changed(control::Changes changes, Effects& effects) {
-  if (changes.version.value() <= version_.value()) return;  // of before our welcome
-  if (changes.version.value() != version_.value() + 1) {
-    // A broker never skips one on a connection that stands: ask for the whole list again.
-    ++counters_.malformed_frames;
-    phase_ = Phase::kConnecting;
-    beat_due_.reset();
-    effects.push_back(OpenControl{});
-    return;
-  }
-  version_ = changes.version;
-  std::vector<std::pair<Incarnation, std::optional<Evidence>>> gone;
-  for (auto& [member, evidence] : changes.changes) {
-    if (lives(member.state)) {
-      members_.insert_or_assign(member.incarnation, member);
-    } else {
-      members_.erase(member.incarnation);
-      gone.emplace_back(member.incarnation, evidence);
-    }
-  }
-  publish(effects);  // before the exits: whoever reacts to them must not choose the dead
-  for (const auto& [incarnation, evidence] : gone) peer_lost(incarnation, evidence, effects);
-  drop_unlisted_peers(effects);
-}
-
-void NodeCore::drop_unlisted_peers(Effects& effects) {
-  std::vector<Incarnation> unlisted;
-  for (const auto& [incarnation, peer] : peers_) {
-    if (!members_.contains(incarnation) && peer.seen_at <= version_) {
-      unlisted.push_back(incarnation);
-    }
-  }
-  for (const Incarnation incarnation : unlisted) peer_lost(incarnation, std::nullopt, effects);
-}
-
-void NodeCore::peer_lost(Incarnation incarnation, std::optional<Evidence> evidence,
-                         Effects& effects) {
-  if (evidence && lost_.insert_or_assign(incarnation, *evidence).second) {
-    lost_order_.push_back(incarnation);
-    if (lost_order_.size() > kLostRemembered) {
-      lost_.erase(lost_order_.front());
-      lost_order_.pop_front();
-    }
-  }
-  const auto found = peers_.find(incarnation);
-  if (found == peers_.end()) return;
-  Peer peer = std::move(found->second);
-  peers_.erase(found);
-  dirty_.erase(incarnation);
-  const auto pid_of = [&](Serial serial) { return Pid{peer.name, incarnation, serial}; };
-  for (auto& signal :
-       peer.ties.break_all(settings_.name, ExitReason::noconnection(evidence), pid_of)) {
-    effects.push_back(Deliver{std::move(signal)});
-  }
-}
-
-void NodeCore::lose_all_peers(Effects& effects) {
-  while (!peers_.empty()) {
-    peer_lost(
-        peers_.begin()->first,
-        Evidence{EvidenceSource::kIsolated, Duration::zero(), Duration::zero(), Duration::zero()},
-        effects);
-  }
 }
 
 // --- signals out ---
@@ -322,11 +44,24 @@ NodeCore::Peer* NodeCore::peer_for(const Pid& to) {
     return known->second.name == to.node ? &known->second : nullptr;
   }
   const auto member = members_.find(to.incarnation);
-  if (member == members_.end() || member->second.name != to.node) return nullptr;
+  if (member == members_.end()) {
+    if (!may_yet_appear(to)) return nullptr;
+    report_due_ = true;
+    return &open_peer(to.incarnation, to.node, kUnreported);
+  }
+  if (member->second.name != to.node) return nullptr;
   return &open_peer(to.incarnation, to.node, version_);
 }
 
-NodeCore::Effects NodeCore::on_signal(Signal signal, TimePoint) {
+/// A broker in recovery does not know everybody yet, and this node may be the first to name one.
+bool NodeCore::may_yet_appear(const Pid& to) const {
+  return recovering_ && phase_ == Phase::kJoined && to.node != settings_.name &&
+         !departed_.contains(to.incarnation) &&
+         std::none_of(members_.begin(), members_.end(),
+                      [&](const auto& entry) { return entry.second.name == to.node; });
+}
+
+NodeCore::Effects NodeCore::on_signal(Signal signal, TimePoint now) {
   check(!to_of(signal).is_local(), "a signal to a local process stays in the scheduler");
   Effects effects;
   const Pid to = to_of(signal);
@@ -352,15 +87,14 @@ NodeCore::Effects NodeCore::on_signal(Signal signal, TimePoint) {
   set_from(signal, outside(from_of(signal)));
   peer->session.send(std::move(signal));
   dirty_.insert(to.incarnation);
+  if (std::exchange(report_due_, false)) join(now, effects);
   return effects;
 }
 
 void NodeCore::answer_unreachable(const Signal& signal, Effects& effects) {
   const auto& from = from_of(signal);
   const auto& to = to_of(signal);
-  const auto lost = lost_.find(to.incarnation);
-  const auto reason = ExitReason::noconnection(
-      lost == lost_.end() ? std::nullopt : std::optional<Evidence>{lost->second});
+  const auto reason = ExitReason::noconnection(departed_.evidence_of(to.incarnation));
   if (const auto* link = std::get_if<signal::Link>(&signal)) {
     effects.push_back(Deliver{signal::Exit{to, from, reason, link->link}});
   } else if (const auto* monitor = std::get_if<signal::Monitor>(&signal)) {
@@ -451,8 +185,8 @@ NodeCore::Effects NodeCore::on_turn(std::uint32_t participants, std::uint32_t co
   turn_asked_ = false;
   if (!stands_on_control()) return effects;
   beat_due_ = now + cluster_->beat_interval;
-  effects.push_back(SendControl{wire::encode(
-      ControlFrame{control::NodeBeat{++beat_number_, broker_beat_, participants, conversations}})});
+  effects.push_back(SendControl{wire::encode(ControlFrame{
+      control::NodeBeat{beats_.record_sent(now), broker_beat_, participants, conversations}})});
   return effects;
 }
 
@@ -501,6 +235,10 @@ NodeCore::Effects NodeCore::advance(TimePoint now) {
     turn_asked_ = true;
     effects.push_back(CertifyTurn{});
   }
+  if (const auto isolated = isolated_at(); isolated && now >= *isolated) {
+    fence("no broker for " + to_string(settings_.isolation_timeout), effects);
+    effects.push_back(OpenControl{});
+  }
   for (auto& [incarnation, peer] : peers_) {
     const auto due = peer.session.next_deadline();
     if (due && *due <= now) dirty_.insert(incarnation);
@@ -532,6 +270,7 @@ std::optional<TimePoint> NodeCore::next_deadline() const {
   if (phase_ == Phase::kEnded) return next;
   if (!turn_asked_) consider(beat_due_);
   consider(leave_deadline_);
+  consider(isolated_at());
   if (attached_ && stands_on_control()) {
     for (const auto& [incarnation, peer] : peers_) consider(peer.session.next_deadline());
   }

@@ -3,7 +3,7 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
+#include <limits>
 #include <map>
 #include <optional>
 #include <set>
@@ -16,9 +16,11 @@
 #include "common/base/ids.hpp"
 #include "common/base/random.hpp"
 #include "common/base/time.hpp"
+#include "common/liveness/beat_book.hpp"
 #include "common/session/session.hpp"
 #include "common/wire/control.hpp"
 #include "common/wire/data.hpp"
+#include "node/remote/departed.hpp"
 #include "node/remote/directory.hpp"
 #include "node/remote/remote_ties.hpp"
 
@@ -55,10 +57,20 @@ struct Publish {
 struct Joined {
   Epoch epoch;
   Incarnation incarnation;
+  bool resumed;  // with the incarnation, the sessions and the ties that it had
+};
+/// Requests from elsewhere may be begun until then (DESIGN.md, contract 12); replaces what was said
+/// before. TimePoint::min(): not at all.
+struct Lease {
+  TimePoint until;
 };
 /// Final: the core does nothing more.
 struct Refused {
   control::RefusalCode code;
+  std::string text;
+};
+/// Final: this node's settings do not go with those of the cluster.
+struct Unsuitable {
   std::string text;
 };
 /// The broker could not be reached any more; the node tries again.
@@ -77,8 +89,9 @@ using NodeEffect =
     std::variant<node_effect::OpenControl, node_effect::OpenData, node_effect::CloseData,
                  node_effect::SendControl, node_effect::SendOnData, node_effect::SendFrame,
                  node_effect::Deliver, node_effect::CertifyTurn, node_effect::Publish,
-                 node_effect::Joined, node_effect::Refused, node_effect::Interrupted,
-                 node_effect::Fenced, node_effect::Left>;
+                 node_effect::Joined, node_effect::Lease, node_effect::Refused,
+                 node_effect::Unsuitable, node_effect::Interrupted, node_effect::Fenced,
+                 node_effect::Left>;
 
 /// One node's side of the cluster: membership, beats, a session with each peer, and the ties
 /// (links, monitors, spawns) of its processes to those of others.
@@ -87,6 +100,13 @@ using NodeEffect =
 /// processes. When a peer goes down or leaves, every tie to it is told noconnection, once, after
 /// everything that was accepted from it; nothing of it comes after. A signal to an incarnation that
 /// is not there is answered in the same way at once.
+///
+/// A broker's death changes nothing of that: when another one is there, the node resumes with the
+/// incarnation it has and reports the peers it shares state with and the deaths it knows; sessions
+/// go on where they were. A peer that the broker expects is waited for.
+///
+/// A node that was declared down, or found no broker for `isolation_timeout`, is fenced: its ties
+/// break with noconnection on its own side too, and it joins anew under a fresh incarnation.
 ///
 /// No I/O and no clock. The driver feeds events, carries out the effects in order, calls flush()
 /// when the data connection takes more, and advance() when next_deadline() has passed.
@@ -100,6 +120,8 @@ class NodeCore {
     std::vector<ServiceName> services = {};                        // sorted
     std::vector<std::pair<std::string, std::string>> labels = {};  // sorted by key
     Session::Settings session = {};
+    /// Longer than the cluster's down_after and recovery together, or joining ends in Unsuitable.
+    Duration isolation_timeout = std::chrono::seconds{60};
     Duration leave_bound = std::chrono::seconds{2};  // waits so long for acknowledgements
     std::size_t frames_per_flush_max = 64;           // of one peer
   };
@@ -161,6 +183,9 @@ class NodeCore {
     kEnded,    // refused or left
   };
 
+  // Of a peer that no broker was told of: the next join reports it.
+  static constexpr MembershipVersion kUnreported{std::numeric_limits<std::uint64_t>::max()};
+
   struct Peer {
     NodeName name;
     Session session;
@@ -168,21 +193,29 @@ class NodeCore {
     MembershipVersion seen_at;  // the membership must list it from this version on
   };
 
-  void join(Effects& effects);
+  void join(TimePoint now, Effects& effects);
+  [[nodiscard]] bool suits(const ClusterSettings& cluster) const;
   void welcomed(control::Welcome welcome, TimePoint now, Effects& effects);
+  void begin_epoch(Effects& effects);
+  void count_reports(bool new_epoch);
   void attached(TimePoint now, Effects& effects);
-  void changed(control::Changes changes, Effects& effects);
+  void changed(control::Changes changes, TimePoint now, Effects& effects);
+  void came(const Member& member);
+  void heard_echo(std::uint64_t number, Effects& effects);
   /// Breaks every remote tie and takes a new incarnation; the caller sees to the joining.
-  void fence(std::string why, TimePoint now, Effects& effects);
+  void fence(std::string why, Effects& effects);
   void leave_when_settled(TimePoint now, Effects& effects);
   void publish(Effects& effects) const;
 
   [[nodiscard]] bool stands_on_control() const;
+  /// When this incarnation has to be given up unless a broker is heard; nullopt: nobody knows it.
+  [[nodiscard]] std::optional<TimePoint> isolated_at() const;
   [[nodiscard]] Peer* peer_for(const Pid& to);
+  [[nodiscard]] bool may_yet_appear(const Pid& to) const;
   Peer& open_peer(Incarnation incarnation, const NodeName& name, MembershipVersion seen_at);
   void peer_lost(Incarnation incarnation, std::optional<Evidence> evidence, Effects& effects);
   void lose_all_peers(Effects& effects);  // because we are out of the cluster ourselves
-  void drop_unlisted_peers(Effects& effects);
+  void drop_unlisted_peers(const std::optional<Evidence>& evidence, Effects& effects);
   void answer_unreachable(const Signal& signal, Effects& effects);
   [[nodiscard]] bool addressed_rightly(const SessionFrame& frame, const RouteFrom& route) const;
   [[nodiscard]] Pid outside(Pid pid) const;  // a local pid as others see it
@@ -192,6 +225,7 @@ class NodeCore {
   Incarnation incarnation_;
   Phase phase_ = Phase::kConnecting;
   bool attached_ = false;
+  bool resumed_ = false;  // rather than joined, by the latest welcome
   bool leave_wanted_ = false;
   std::optional<TimePoint> leave_deadline_;
 
@@ -199,17 +233,20 @@ class NodeCore {
   MembershipVersion version_{0};
   std::uint64_t token_ = 0;
   std::optional<ClusterSettings> cluster_;
-  std::map<Incarnation, Member> members_;  // living, without ourselves
+  std::map<Incarnation, Member> members_;  // living or expected, without ourselves
+  bool recovering_ = false;                // the broker is: more may appear
+  std::set<Incarnation> reported_;         // peers, by the latest join
+  bool report_due_ = false;                // a peer came up that the broker does not list
 
-  std::uint64_t beat_number_ = 0;
-  std::uint64_t broker_beat_ = 0;  // number of the newest that was read
+  BeatBook beats_;                         // ours, of this incarnation and epoch
+  std::uint64_t broker_beat_ = 0;          // number of the newest that was read
+  std::optional<TimePoint> broker_heard_;  // its welcome, or our sending of what it echoed last
   std::optional<TimePoint> beat_due_;
   bool turn_asked_ = false;
 
   std::map<Incarnation, Peer> peers_;
-  std::set<Incarnation> dirty_;           // peers whose session may have something to send at once
-  std::map<Incarnation, Evidence> lost_;  // why recent incarnations went; bounded
-  std::deque<Incarnation> lost_order_;
+  std::set<Incarnation> dirty_;  // peers whose session may have something to send at once
+  Departed departed_;
   Counters counters_;
 };
 

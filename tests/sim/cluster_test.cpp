@@ -18,7 +18,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr ClusterSettings kCluster{250ms, 1250ms, 3s, 500ms, 16 << 20};
+constexpr ClusterSettings kCluster{250ms, 1250ms, 3s, 500ms, 16 << 20, 500ms, 6s};
 constexpr std::size_t kHosts = 3;
 constexpr int kTalks = 30;
 constexpr int kPairs = 12;
@@ -30,9 +30,10 @@ constexpr Duration kTalkTimeout = 8s;
 
 struct Faults {
   int kills = 0, leaves = 0, pauses = 0, control_cuts = 0, data_cuts = 0, broker_pauses = 0,
-      slow_spells = 0;
+      broker_kills = 0, slow_spells = 0;
   [[nodiscard]] int total() const {
-    return kills + leaves + pauses + control_cuts + data_cuts + broker_pauses + slow_spells;
+    return kills + leaves + pauses + control_cuts + data_cuts + broker_pauses + broker_kills +
+           slow_spells;
   }
 };
 
@@ -163,7 +164,7 @@ class Drill {
     if (!on(host).alive()) return;  // nobody is left to be hurt
     const std::size_t index = hosts_[host];
     auto& events = world_.events();
-    switch (random_.below(8)) {
+    switch (random_.below(9)) {
       case 0:
       case 1:
         ++faults_.kills;
@@ -199,6 +200,11 @@ class Drill {
         world_.pause_broker();
         events.after(below(6s), [this] { world_.resume_broker(); });
         return;
+      case 7:
+        ++faults_.broker_kills;
+        world_.kill_broker();
+        events.after(below(10s), [this] { world_.start_broker(); });
+        return;
       default:
         ++faults_.slow_spells;
         world_.set_delay_max(40ms);
@@ -215,6 +221,10 @@ class Drill {
   void judge() {
     if (talks_.size() < 20 || faults_.total() < 5) violations_->add("too little happened");
     judge_deaths();
+    if (!world_.broker_runs()) {
+      violations_->add("no broker at the end");
+      return;
+    }
     const auto members = world_.broker().members();
     for (std::size_t host = 0; host < kHosts; ++host) {
       auto& node = on(host);

@@ -130,10 +130,9 @@ void World::Node::carry_out(NodeCore::Effects effects) {
 
 // --- the world ---
 
-World::World(Settings settings, std::uint64_t seed)
-    : settings_(settings),
-      random_(seed),
-      broker_({.cluster = settings.cluster}, random_.fork(), TimePoint{}) {}
+World::World(Settings settings, std::uint64_t seed) : settings_(settings), random_(seed) {
+  start_broker();
+}
 
 World::~World() = default;
 
@@ -167,9 +166,21 @@ std::uint64_t World::connect(std::size_t node, bool data) {
   fresh.node = node;
   fresh.data = data;
   fresh.open_at_node = true;
+  knock(id);
+  return id;
+}
+
+// Until somebody answers; a stopped broker shakes no hands.
+void World::knock(std::uint64_t id) {
+  if (!broker_) {
+    knocking_.push_back(id);
+    return;
+  }
+  Connection& fresh = connections_.at(id);
   fresh.open_at_broker = true;
+  fresh.broker = brokers_;
   events_.at(arrival(fresh.last_to_node), [this, id] {
-    // A stopped broker shakes no hands.
+    if (!reaches_broker(connections_.at(id))) return;
     broker_handle([this, id] {
       Connection& connection = connections_.at(id);
       if (connection.severed || !connection.open_at_node) return;
@@ -184,7 +195,10 @@ std::uint64_t World::connect(std::size_t node, bool data) {
       });
     });
   });
-  return id;
+}
+
+bool World::reaches_broker(const Connection& connection) const {
+  return broker_ && connection.broker == brokers_ && connection.open_at_broker;
 }
 
 void World::close_from_node(std::uint64_t id) {
@@ -196,13 +210,15 @@ void World::close_from_node(std::uint64_t id) {
 // What the node had sent arrives before the closing does.
 void World::tell_broker_closed(std::uint64_t id) {
   events_.at(arrival(connections_.at(id).last_to_broker), [this, id] {
-    if (!std::exchange(connections_.at(id).open_at_broker, false)) return;
+    const bool reaches = reaches_broker(connections_.at(id));
+    connections_.at(id).open_at_broker = false;
+    if (!reaches) return;
     if (broker_paused_) {
       broker_pending_closings_.push_back(id);
       return;
     }
     broker_handle(
-        [this, id] { broker_carry_out(broker_.on_closed(ConnectionId{id}, now()), nullptr); });
+        [this, id] { broker_carry_out(broker_->on_closed(ConnectionId{id}, now()), nullptr); });
   });
 }
 
@@ -230,13 +246,13 @@ void World::to_broker(std::uint64_t id, Message message) {
   if (connection.severed || !connection.open_at_node) return;
   events_.at(arrival(connection.last_to_broker), [this, id, message = std::move(message)] {
     const Connection& at = connections_.at(id);
-    if (at.severed || !at.open_at_broker) return;
+    if (at.severed || !reaches_broker(at)) return;
     broker_handle([this, id, message] {
       if (message.size() == 1) {
         const std::string peer = "sim:" + std::to_string(id);
-        broker_carry_out(broker_.on_control(ConnectionId{id}, peer, message[0], now()), nullptr);
+        broker_carry_out(broker_->on_control(ConnectionId{id}, peer, message[0], now()), nullptr);
       } else {
-        broker_carry_out(broker_.on_data(ConnectionId{id}, message[0], message[1].size(), now()),
+        broker_carry_out(broker_->on_data(ConnectionId{id}, message[0], message[1].size(), now()),
                          &message[1]);
       }
     });
@@ -274,18 +290,18 @@ void World::broker_handle(std::function<void()> event) {
     return;
   }
   event();
-  broker_carry_out(broker_.advance(now()), nullptr);
+  broker_carry_out(broker_->advance(now()), nullptr);
   broker_sleep();
 }
 
 void World::broker_sleep() {
-  const auto due = broker_.next_deadline();
+  const auto due = broker_->next_deadline();
   if (!due || (broker_wake_ && *broker_wake_ <= *due && *broker_wake_ > now())) return;
   broker_wake_ = due;
   events_.at(*due, [this, when = *due] {
     if (broker_wake_ != when) return;
     broker_wake_.reset();
-    if (!broker_paused_) broker_handle([] {});
+    if (broker_ && !broker_paused_) broker_handle([] {});
   });
 }
 
@@ -355,19 +371,46 @@ void World::cut_data(std::size_t node) {
   sever(nodes_[node]->data_);
 }
 
+void World::kill_broker() {
+  if (!broker_) return;
+  trace("kill broker");
+  broker_.reset();
+  broker_paused_ = false;
+  broker_pending_.clear();
+  broker_pending_closings_.clear();
+  broker_wake_.reset();
+  for (auto& [id, connection] : connections_) {
+    if (!connection.open_at_node || connection.broker != brokers_) continue;
+    connection.open_at_broker = false;
+    sever(id);  // what was under way is lost with it
+  }
+}
+
+void World::start_broker() {
+  if (broker_) return;
+  ++brokers_;
+  broker_ = std::make_unique<broker::BrokerCore>(
+      broker::BrokerCore::Settings{.cluster = settings_.cluster}, random_.fork(), now());
+  trace("start broker");
+  for (const std::uint64_t id : std::exchange(knocking_, {})) {
+    if (connections_.at(id).open_at_node) knock(id);
+  }
+  broker_sleep();
+}
+
 void World::pause_broker() {
-  if (std::exchange(broker_paused_, true)) return;
+  if (!broker_ || std::exchange(broker_paused_, true)) return;
   trace("pause broker");
   broker_paused_at_ = now();
 }
 
 void World::resume_broker() {
-  if (!std::exchange(broker_paused_, false)) return;
+  if (!broker_ || !std::exchange(broker_paused_, false)) return;
   trace("resume broker");
   for (auto& event : std::exchange(broker_pending_, {})) event();
-  broker_.observer_late(now() - broker_paused_at_, now());
+  broker_->observer_late(now() - broker_paused_at_, now());
   for (const std::uint64_t id : std::exchange(broker_pending_closings_, {})) {
-    broker_carry_out(broker_.on_closed(ConnectionId{id}, now()), nullptr);
+    broker_carry_out(broker_->on_closed(ConnectionId{id}, now()), nullptr);
   }
   broker_handle([] {});
 }

@@ -87,7 +87,9 @@ class World {
   [[nodiscard]] Node& node(std::size_t index) { return *nodes_[index]; }
   [[nodiscard]] const Node& node(std::size_t index) const { return *nodes_[index]; }
   [[nodiscard]] std::size_t nodes() const { return nodes_.size(); }
-  [[nodiscard]] broker::BrokerCore& broker() { return broker_; }
+  /// REQUIRES: broker_runs().
+  [[nodiscard]] broker::BrokerCore& broker() { return *broker_; }
+  [[nodiscard]] bool broker_runs() const { return broker_ != nullptr; }
   [[nodiscard]] EventQueue& events() { return events_; }
   [[nodiscard]] TimePoint now() const { return events_.now(); }
   [[nodiscard]] std::uint64_t events_run() const { return events_.events_run(); }
@@ -106,6 +108,8 @@ class World {
   void leave(std::size_t node);        // SIGTERM
   void cut_control(std::size_t node);  // the connection is lost with all that is on it
   void cut_data(std::size_t node);
+  void kill_broker();   // SIGKILL: everything it knew is gone, its connections close
+  void start_broker();  // another one, with a new epoch
   void pause_broker();
   void resume_broker();
   void set_delay_max(Duration delay) { settings_.delay_max = delay; }
@@ -124,6 +128,7 @@ class World {
     std::size_t node;
     bool data;
     bool open_at_node = false, open_at_broker = false;
+    std::uint64_t broker = 0;                    // which one it was made to
     bool severed = false;                        // nothing on it arrives any more
     TimePoint last_to_broker{}, last_to_node{};  // it keeps the order
   };
@@ -134,6 +139,8 @@ class World {
   void sever(std::optional<std::uint64_t> connection);
   void to_broker(std::uint64_t connection, Message message);
   void to_node(std::uint64_t connection, Message message);
+  void knock(std::uint64_t connection);
+  [[nodiscard]] bool reaches_broker(const Connection& connection) const;
   void tell_broker_closed(std::uint64_t connection);
   void broker_handle(std::function<void()> event);
   void broker_carry_out(const broker::Effects& effects, const std::string* held_frame);
@@ -143,13 +150,15 @@ class World {
   Settings settings_;
   Random random_;
   EventQueue events_;
-  broker::BrokerCore broker_;
+  std::unique_ptr<broker::BrokerCore> broker_;  // null: none runs
+  std::vector<std::uint64_t> knocking_;         // connections that wait for one
   const bool tracing_ = std::getenv("LIMINAL_SIM_TRACE") != nullptr;
   bool broker_paused_ = false;
   TimePoint broker_paused_at_{};
   std::deque<std::function<void()>> broker_pending_;
   std::deque<std::uint64_t> broker_pending_closings_;
   std::optional<TimePoint> broker_wake_;
+  std::uint64_t brokers_ = 0;  // that were started
   std::uint64_t next_connection_ = 1;
   std::map<std::uint64_t, Connection> connections_;
   std::vector<std::unique_ptr<Node>> nodes_;

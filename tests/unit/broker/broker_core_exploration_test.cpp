@@ -287,6 +287,9 @@ class Exploration {
         }
         node.view.insert_or_assign(member.incarnation, member);
         return;
+      case MemberState::kExpected:
+        ADD_FAILURE() << "there is nobody to expect";
+        return;
       case MemberState::kSuspect:
         EXPECT_TRUE(node.view.contains(member.incarnation));
         node.view.insert_or_assign(member.incarnation, member);

@@ -17,9 +17,13 @@ TEST_F(BrokerCoreTest, BeatsGoOutAtJoinAndThenEveryBeatInterval) {
   const auto beats = told_to<control::BrokerBeat>(conn(10), advance_by(1ns));
   ASSERT_EQ(beats.size(), 1u);
   EXPECT_EQ(beats[0], (control::BrokerBeat{.number = 2, .echo = 0}));
-  (void)control(conn(10), control::NodeBeat{5, 2, 0, 0});
+  EXPECT_EQ(told_to<control::BrokerBeat>(conn(10), control(conn(10), control::NodeBeat{5, 2, 0, 0}))
+                .at(0),
+            (control::BrokerBeat{.number = 3, .echo = 5}))
+      << "the first one is echoed at once";
+  EXPECT_TRUE(told(control(conn(10), control::NodeBeat{6, 2, 0, 0})).empty());
   EXPECT_EQ(told_to<control::BrokerBeat>(conn(10), advance_by(kCluster.beat_interval)).at(0),
-            (control::BrokerBeat{.number = 3, .echo = 5}));
+            (control::BrokerBeat{.number = 4, .echo = 6}));
 }
 
 TEST_F(BrokerCoreTest, AfterAPauseOneBeatGoesOutNotAllThatWereMissed) {

@@ -22,7 +22,8 @@ TEST(BrokerOptions, DefaultsListenOnLoopbackWithTheSettingsOfTheSurface) {
   ASSERT_TRUE(options) << options.error().detail;
   EXPECT_EQ(options->listen, std::vector<std::string>{"tcp://127.0.0.1:7411"});
   EXPECT_FALSE(options->insecure);
-  EXPECT_EQ(options->cluster, (ClusterSettings{250ms, 1250ms, 3s, 500ms, 16 * 1024 * 1024}));
+  EXPECT_EQ(options->cluster,
+            (ClusterSettings{250ms, 1250ms, 3s, 500ms, 16 * 1024 * 1024, 500ms, 6s}));
 }
 
 TEST(BrokerOptions, TheShippedExampleIsValidAndSaysTheDefaults) {
@@ -39,7 +40,8 @@ TEST(BrokerOptions, LimitsThatContradictEachOtherAreRefusedNamingBothKeys) {
     std::string one, other;
   };
   for (const Case& each : {Case{{"--beat-interval", "1250ms"}, "beat-interval", "suspect-after"},
-                           Case{{"--suspect-after", "3s"}, "suspect-after", "down-after"}}) {
+                           Case{{"--suspect-after", "3s"}, "suspect-after", "down-after"},
+                           Case{{"--lease-margin", "2750ms"}, "lease-margin", "down-after"}}) {
     const auto options = read(each.arguments);
     ASSERT_FALSE(options);
     EXPECT_EQ(options.error().code, Errc::kUsage);
@@ -50,6 +52,14 @@ TEST(BrokerOptions, LimitsThatContradictEachOtherAreRefusedNamingBothKeys) {
   EXPECT_TRUE(read({"--beat-interval", "1249ms"}));
   EXPECT_FALSE(read({"--down-after", "31s"}));
   EXPECT_TRUE(read({"--down-after", "30s"}));
+  EXPECT_TRUE(read({"--lease-margin", "2749ms"}));
+}
+
+TEST(BrokerOptions, RecoveryIsNoShorterThanAVerdictNorTheLeaseMarginThanABeat) {
+  EXPECT_EQ(read({"--down-after", "10s"})->cluster.recovery, 10s);
+  EXPECT_EQ(read({"--recovery", "8s"})->cluster.recovery, 8s);
+  EXPECT_EQ(read({"--recovery", "0s"})->cluster.recovery, 0s);
+  EXPECT_EQ(read({"--beat-interval", "600ms"})->cluster.lease_margin, 600ms);
 }
 
 TEST(BrokerOptions, BeyondLoopbackItNeedsInsecure) {

@@ -34,6 +34,7 @@ TEST(ExitReasonText, OfALostConnectionTellsHowItWasKnown) {
   EXPECT_EQ(text(EvidenceSource::kLeft), "noconnection (left)");
   EXPECT_EQ(text(EvidenceSource::kIsolated), "noconnection (isolated)");
   EXPECT_EQ(text(EvidenceSource::kRecovery), "noconnection (recovery, known after 502 ms)");
+  EXPECT_EQ(text(EvidenceSource::kReset), "noconnection (session reset)");
 }
 
 TEST(MemberStateText, IsTheSurfacesWord) {
@@ -41,6 +42,7 @@ TEST(MemberStateText, IsTheSurfacesWord) {
   EXPECT_EQ(name_of(MemberState::kSuspect), "suspect");
   EXPECT_EQ(name_of(MemberState::kDown), "down");
   EXPECT_EQ(name_of(MemberState::kLeft), "left");
+  EXPECT_EQ(name_of(MemberState::kExpected), "expected");
 }
 
 }  // namespace

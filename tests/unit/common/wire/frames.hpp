@@ -26,19 +26,26 @@ inline Pid pid_b(std::uint64_t serial) {
 
 inline Evidence evidence() { return {EvidenceSource::kConnectionClosed, 612ms, 502ms, 3ms}; }
 
+inline control::Peer peer() {
+  return {NodeName{"node-b"}, Incarnation{0xb0b0b0b0b0b0b0b0}, true, 60s};
+}
+
 inline Member member() {
   return {NodeName{"node-b"},
           Incarnation{0xb0b0b0b0b0b0b0b0},
           MemberState::kSuspect,
           false,
           {ServiceName{"echo"}, ServiceName{"upper"}},
-          {{"rack", "r1"}, {"zone", "north"}}};
+          {{"rack", "r1"}, {"zone", "north"}},
+          60s};
 }
 inline Member bare_member() {
   return {NodeName{"x"}, Incarnation{1}, MemberState::kJoined, true, {}, {}};
 }
 
-inline ClusterSettings settings() { return {250ms, 1250ms, 3s, 500ms, 16 * 1024 * 1024}; }
+inline ClusterSettings settings() {
+  return {250ms, 1250ms, 3s, 500ms, 16 * 1024 * 1024, 500ms, 6s};
+}
 
 inline Envelope bare_envelope() {
   return {
@@ -70,7 +77,11 @@ inline std::vector<NamedControl> control_frames() {
                     Incarnation{0x018f0a0000000001},
                     false,
                     {ServiceName{"upper"}},
-                    {{"zone", "north"}}}},
+                    {{"zone", "north"}},
+                    60s,
+                    Epoch{0x9f0c000000000001},
+                    {peer()},
+                    {{peer(), evidence()}, {peer(), std::nullopt}}}},
       {"join, bare", Join{NodeName{"x"}, Incarnation{1}, true, {}, {}}},
       {"attach", Attach{0x1234567890abcdef}},
       {"node beat", NodeBeat{41, 40, 3, 2}},
@@ -80,13 +91,15 @@ inline std::vector<NamedControl> control_frames() {
                           MembershipVersion{12},
                           0x1234567890abcdef,
                           settings(),
-                          {member()}}},
+                          {member()},
+                          true}},
       {"welcome, bare", Welcome{Epoch{1}, MembershipVersion{0}, 0, settings(), {}}},
       {"refused", Refused{RefusalCode::kNameTaken, "the name node-a is taken"}},
       {"attached", Attached{}},
       {"broker beat", BrokerBeat{40, 41}},
       {"changes",
-       Changes{MembershipVersion{13}, {{bare_member(), std::nullopt}, {member(), evidence()}}}},
+       Changes{
+           MembershipVersion{13}, {{bare_member(), std::nullopt}, {member(), evidence()}}, true}},
       {"changes, bare", Changes{MembershipVersion{13}, {}}},
       {"unknown", Unknown{Epoch{0x9f0c000000000001}}},
       {"status reply",

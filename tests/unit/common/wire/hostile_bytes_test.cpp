@@ -312,7 +312,8 @@ class Raw {
 Raw join(const std::string& name, std::uint64_t incarnation, const Raw& services,
          const Raw& labels) {
   Raw r;
-  r.array(7).uint(1).uint(1).text(name).uint(incarnation).boolean(false).raw(services).raw(labels);
+  r.array(11).uint(1).uint(1).text(name).uint(incarnation).boolean(false).raw(services).raw(labels);
+  r.uint(1).uint(1).array(0).array(0);
   return r;
 }
 
@@ -361,24 +362,46 @@ TEST(BrokenRules, OfAJoin) {
                               .raw(Raw{}.array(2).text("k").text("2")))))
       << "one key twice";
   EXPECT_FALSE(joins(join("node", 1, none, Raw{}.array(1).array(3).text("k").text("").text(""))));
+
+  const auto reports = [&](std::uint32_t peers, std::uint32_t verdicts) {
+    control::Join frame{NodeName{"node"}, Incarnation{1}, false, {}, {}};
+    std::string bytes = wire::encode(ControlFrame{frame});
+    bytes.resize(bytes.size() - 2);  // the two empty arrays
+    Raw r;
+    r.array(peers);
+    for (std::uint32_t i = 0; i < peers; ++i) {
+      r.array(4).text("peer").uint(i + 2).boolean(false).uint(1);
+    }
+    r.array(verdicts);
+    for (std::uint32_t i = 0; i < verdicts; ++i) {
+      r.array(5).text("peer").uint(i + 2).boolean(false).uint(1).nil();
+    }
+    return decode(bytes + r.bytes(), 0).has_value();
+  };
+  EXPECT_TRUE(reports(wire::kPeersMax, wire::kPeersMax));
+  EXPECT_FALSE(reports(wire::kPeersMax + 1, 0));
+  EXPECT_FALSE(reports(0, wire::kPeersMax + 1));
 }
 
 TEST(BrokenRules, OfSettingsAndEnumerators) {
   const auto welcome = [](std::uint64_t beat_interval) {
     return Raw{}
-        .array(7)
+        .array(8)
         .uint(1)
         .uint(16)
         .uint(1)
         .uint(1)
         .uint(1)
-        .array(5)
+        .array(7)
         .uint(beat_interval)
         .uint(1)
         .uint(1)
         .uint(1)
         .uint(1)
-        .array(0);
+        .uint(1)
+        .uint(1)
+        .array(0)
+        .boolean(false);
   };
   EXPECT_TRUE(joins(welcome(INT64_MAX)));
   EXPECT_FALSE(joins(welcome(std::uint64_t{INT64_MAX} + 1))) << "no Duration holds it";
@@ -535,9 +558,9 @@ TEST(BrokenRules, OfOtherItems) {
         {}, Raw{}.array(5).uint(6).uint(1).uint(2).uint(9).raw(
                 Raw{}.array(3).uint(kind).text("").array(4).uint(source).uint(1).uint(1).uint(1)));
   };
-  EXPECT_TRUE(is_taken(down(6, 4)));
-  EXPECT_FALSE(is_taken(down(7, 4)));
-  EXPECT_FALSE(is_taken(down(6, 5)));
+  EXPECT_TRUE(is_taken(down(6, 5)));
+  EXPECT_FALSE(is_taken(down(7, 5)));
+  EXPECT_FALSE(is_taken(down(6, 6)));
 }
 
 TEST(Errors, SayWhichFrameWhereAndWhy) {

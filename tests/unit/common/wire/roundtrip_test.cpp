@@ -62,7 +62,7 @@ TEST(RoundTrip, EveryExitReasonWithEveryEvidence) {
                                   ExitReason::noconnection(std::nullopt)};
   for (const auto source :
        {EvidenceSource::kConnectionClosed, EvidenceSource::kHeartbeatsMissed, EvidenceSource::kLeft,
-        EvidenceSource::kIsolated, EvidenceSource::kRecovery}) {
+        EvidenceSource::kIsolated, EvidenceSource::kRecovery, EvidenceSource::kReset}) {
     reasons.push_back(ExitReason::noconnection(Evidence{source, 1ns, 0ns, Duration::max()}));
   }
   for (const ExitReason& reason : reasons) {
@@ -84,8 +84,8 @@ TEST(RoundTrip, EveryErrorCode) {
 }
 
 TEST(RoundTrip, EveryMemberStateRefusalAndEnvelopeKind) {
-  for (const auto state :
-       {MemberState::kJoined, MemberState::kSuspect, MemberState::kDown, MemberState::kLeft}) {
+  for (const auto state : {MemberState::kJoined, MemberState::kSuspect, MemberState::kDown,
+                           MemberState::kLeft, MemberState::kExpected}) {
     Member changed = member();
     changed.state = state;
     const ControlFrame frame = control::Changes{MembershipVersion{1}, {{changed, std::nullopt}}};

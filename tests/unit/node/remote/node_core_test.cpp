@@ -17,7 +17,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-const Epoch kEpoch{77};
+const Epoch kEpoch{77}, kNext{78};
 const Incarnation kPeerIncarnation{500};
 const NodeName kSelf{"self"}, kPeer{"peer"};
 const ClusterSettings kCluster{250ms, 1250ms, 3s, 500ms, 16 << 20};
@@ -107,6 +107,25 @@ class NodeCoreTest : public ::testing::Test {
       }
     }
     return signals;
+  }
+
+  void lose_broker() {
+    note(core.on_control_closed(now));
+    note(core.on_data_closed(now));
+    note(core.on_control_connected(now));
+  }
+
+  void resume_at(Epoch epoch, std::vector<Member> members, bool recovering = false) {
+    control(
+        control::Welcome{epoch, MembershipVersion{1}, 1, kCluster, std::move(members), recovering});
+    note(core.on_data_connected(now));
+    note(core.on_data_control(wire::encode(ControlFrame{control::Attached{}}), now));
+    EXPECT_TRUE(core.joined());
+  }
+
+  void beat() {
+    note(core.advance(now));
+    note(core.on_turn(0, 0, now));
   }
 
   void peer_dies(MembershipVersion version = MembershipVersion{11}) {
@@ -398,21 +417,246 @@ TEST_F(NodeCoreTest, AResumeThatComesTooLateFencesTheNode) {
   EXPECT_NE(take_control<control::Join>().at(0).incarnation, before);
 }
 
-TEST_F(NodeCoreTest, AnotherBrokerFencesTheNode) {
-  join();
+// --- another broker ---
+
+TEST_F(NodeCoreTest, ResumesWithAnotherBrokerAndReportsWhatItKnows) {
+  join({member(kPeer, kPeerIncarnation, MemberState::kJoined),
+        member(NodeName{"gone"}, Incarnation{600}, MemberState::kJoined)});
   const Incarnation before = core.incarnation();
+  note(core.on_signal(signal::Monitor{local(1), remote(2), MonitorId{1}}, now));
+  Member gone = member(NodeName{"gone"}, Incarnation{600}, MemberState::kDown);
+  gone.isolation_timeout = 60s;
+  control(control::Changes{MembershipVersion{11}, {{gone, kClosed}}});
+
+  lose_broker();
+  const auto joins = take_control<control::Join>();
+  ASSERT_EQ(joins.size(), 1u);
+  EXPECT_EQ(joins[0].incarnation, before);
+  EXPECT_EQ(joins[0].epoch, kEpoch);
+  ASSERT_EQ(joins[0].peers.size(), 1u);
+  EXPECT_EQ(joins[0].peers[0].incarnation, kPeerIncarnation);
+  ASSERT_EQ(joins[0].verdicts.size(), 1u);
+  EXPECT_EQ(joins[0].verdicts[0].peer.incarnation, Incarnation{600});
+  EXPECT_EQ(joins[0].verdicts[0].evidence, kClosed);
+
+  resume_at(kNext, {member(kPeer, kPeerIncarnation, MemberState::kJoined)});
+  EXPECT_EQ(core.incarnation(), before);
+  EXPECT_TRUE(take<node_effect::Fenced>().empty());
+  EXPECT_TRUE(delivered().empty());
+  EXPECT_TRUE(take<node_effect::Joined>().at(0).resumed);
+  EXPECT_EQ(core.ties(), 1u);
+}
+
+TEST_F(NodeCoreTest, ADeathIsReportedForTwiceTheIsolationTimeoutOfTheDead) {
+  join();
+  Member dead = member(kPeer, kPeerIncarnation, MemberState::kDown);
+  dead.isolation_timeout = 10s;
+  control(control::Changes{MembershipVersion{11}, {{dead, kClosed}}});
+  now += 20s - 1ns;
+  lose_broker();
+  EXPECT_EQ(take_control<control::Join>().at(0).verdicts.size(), 1u);
+  now += 1ns;
+  lose_broker();
+  EXPECT_TRUE(take_control<control::Join>().at(0).verdicts.empty());
+}
+
+TEST_F(NodeCoreTest, WhatWasSentWhileThereWasNoBrokerArrivesOnceAndInOrder) {
+  join();
+  note(core.on_signal(signal::Send{local(1), remote(2), envelope(1)}, now));
+  note(core.flush(now));
+  effects_.clear();  // lost on its way
   note(core.on_control_closed(now));
+  note(core.on_data_closed(now));
+  note(core.on_signal(signal::Send{local(1), remote(2), envelope(2)}, now));
   note(core.on_control_connected(now));
+  resume_at(kNext, {member(kPeer, kPeerIncarnation, MemberState::kJoined)});
+  const auto signals = peer_reads();
+  ASSERT_EQ(signals.size(), 2u);
+  EXPECT_EQ(std::get<signal::Send>(signals[0]).envelope.id.low, 1u);
+  EXPECT_EQ(std::get<signal::Send>(signals[1]).envelope.id.low, 2u);
+}
+
+TEST_F(NodeCoreTest, AReportedPeerThatTheNewBrokerDoesNotListIsDown) {
+  join();
+  note(core.on_signal(signal::Monitor{local(1), remote(2), MonitorId{1}}, now));
+  lose_broker();
+  resume_at(kNext, {});
+  const auto signals = delivered();
+  ASSERT_EQ(signals.size(), 1u);
+  const auto& reason = std::get<signal::Down>(signals[0]).reason;
+  EXPECT_EQ(reason.kind, ExitKind::kNoConnection);
+  EXPECT_EQ(reason.evidence->source, EvidenceSource::kRecovery);
+}
+
+TEST_F(NodeCoreTest, AnExpectedPeerIsWaitedForAndNotOffered) {
+  join();
+  note(core.on_signal(signal::Monitor{local(1), remote(2), MonitorId{1}}, now));
+  lose_broker();
+  resume_at(kNext, {member(kPeer, kPeerIncarnation, MemberState::kExpected)}, true);
+  EXPECT_TRUE(delivered().empty());
+  const auto snapshot = take<node_effect::Publish>().back().snapshot;
+  EXPECT_TRUE(snapshot.recovering);
+  EXPECT_EQ(snapshot.members.size(), 1u) << "nobody but ourselves";
+  note(core.on_signal(signal::Send{local(1), remote(2), envelope(1)}, now));
+  EXPECT_TRUE(delivered().empty());
+
+  // What was sent meanwhile is lost; when the peer is there it goes out again at once.
+  note(core.flush(now));
   effects_.clear();
-  control(control::Welcome{Epoch{78}, MembershipVersion{1}, 1, kCluster, {}});
-  std::vector<std::size_t> kinds;
-  for (const auto& sent : take<node_effect::SendControl>()) {
-    kinds.push_back(wire::decode_control(sent.bytes)->index());
+  control(control::Changes{
+      MembershipVersion{2}, {{member(kPeer, kPeerIncarnation, MemberState::kJoined), {}}}, true});
+  EXPECT_FALSE(peer_reads().empty());
+}
+
+TEST_F(NodeCoreTest, AnExpectedPeerThatDoesNotComeIsDownWhenTheBrokerSaysSo) {
+  join();
+  note(core.on_signal(signal::Monitor{local(1), remote(2), MonitorId{1}}, now));
+  lose_broker();
+  resume_at(kNext, {member(kPeer, kPeerIncarnation, MemberState::kExpected)}, true);
+  peer_dies(MembershipVersion{2});
+  EXPECT_EQ(delivered().size(), 1u);
+}
+
+TEST_F(NodeCoreTest, APeerThatCameUpSinceTheReportIsReportedNext) {
+  join();
+  lose_broker();
+  EXPECT_TRUE(take_control<control::Join>().at(0).peers.empty());
+  note(core.on_signal(signal::Monitor{local(1), remote(2), MonitorId{1}}, now));
+  control(control::Welcome{kNext, MembershipVersion{1}, 1, kCluster, {}, true});
+  EXPECT_TRUE(delivered().empty());
+  const auto joins = take_control<control::Join>();
+  ASSERT_EQ(joins.size(), 1u);
+  EXPECT_EQ(joins[0].peers.at(0).incarnation, kPeerIncarnation);
+  resume_at(kNext, {});
+  EXPECT_EQ(delivered().size(), 1u) << "now it was reported, and is not there";
+}
+
+TEST_F(NodeCoreTest, InRecoveryAPeerThatNobodyNamedYetIsReported) {
+  join({});
+  lose_broker();
+  resume_at(kNext, {}, true);
+  effects_.clear();
+  note(core.on_signal(signal::Monitor{local(1), remote(2), MonitorId{1}}, now));
+  EXPECT_TRUE(delivered().empty());
+  EXPECT_EQ(take_control<control::Join>().at(0).peers.at(0).incarnation, kPeerIncarnation);
+}
+
+TEST_F(NodeCoreTest, AfterRecoveryAPeerThatIsNotListedIsGone) {
+  join({});
+  lose_broker();
+  resume_at(kNext, {}, false);
+  note(core.on_signal(signal::Monitor{local(1), remote(2), MonitorId{1}}, now));
+  EXPECT_EQ(delivered().size(), 1u);
+}
+
+TEST_F(NodeCoreTest, TheExitsOfAnIncarnationComeBeforeItsNamesNextIsShown) {
+  join();
+  note(core.on_signal(signal::Monitor{local(1), remote(2), MonitorId{1}}, now));
+  lose_broker();
+  control(control::Welcome{kNext,
+                           MembershipVersion{1},
+                           1,
+                           kCluster,
+                           {member(kPeer, Incarnation{501}, MemberState::kJoined)}});
+  bool told = false;
+  for (const auto& effect : effects_) {
+    if (std::holds_alternative<node_effect::Deliver>(effect)) told = true;
+    if (const auto* publish = std::get_if<node_effect::Publish>(&effect)) {
+      const auto& members = publish->snapshot.members;
+      const bool shown = std::any_of(members.begin(), members.end(), [](const Member& m) {
+        return m.incarnation == Incarnation{501};
+      });
+      EXPECT_EQ(shown, told);
+    }
   }
-  EXPECT_EQ(kinds, (std::vector<std::size_t>{
-                       ControlFrame{control::Leave{}}.index(),
-                       ControlFrame{control::Join{kSelf, before, false, {}, {}}}.index()}));
+  EXPECT_TRUE(told);
+}
+
+TEST_F(NodeCoreTest, FramesThatTheOldBrokerForwardedAreNotTakenFromTheNewOne) {
+  join();
+  lose_broker();
+  resume_at(kNext, {member(kPeer, kPeerIncarnation, MemberState::kJoined)});
+  peer_says(signal::Send{remote(2), local(1), envelope(1)});  // of kEpoch
+  EXPECT_TRUE(delivered().empty());
+  EXPECT_EQ(core.counters().foreign_frames, 1u);
+}
+
+// --- the lease, and isolation ---
+
+TEST_F(NodeCoreTest, ALeaseLastsFromTheBeatThatTheBrokerEchoed) {
+  join();
+  beat();
+  const TimePoint sent = now;
+  now += 100ms;
+  control(control::BrokerBeat{1, 1});
+  EXPECT_EQ(take<node_effect::Lease>().at(0).until,
+            sent + kCluster.down_after - kCluster.lease_margin);
+  control(control::BrokerBeat{2, 1});
+  EXPECT_TRUE(take<node_effect::Lease>().empty()) << "the same echo says nothing new";
+  control(control::BrokerBeat{3, 7});
+  EXPECT_TRUE(take<node_effect::Lease>().empty()) << "nor does one of a beat that was never sent";
+}
+
+TEST_F(NodeCoreTest, ALeaseEndsWithItsEpochAndWithTheIncarnation) {
+  join();
+  lose_broker();
+  resume_at(kNext, {});
+  EXPECT_EQ(take<node_effect::Lease>().at(0).until, TimePoint::min());
+  control(control::Unknown{kNext});
+  EXPECT_EQ(take<node_effect::Lease>().at(0).until, TimePoint::min());
+}
+
+TEST_F(NodeCoreTest, WithoutABrokerForTheIsolationTimeoutItFencesItself) {
+  join();
+  beat();
+  control(control::BrokerBeat{1, 1});
+  const TimePoint heard = now;
+  const Incarnation before = core.incarnation();
+  note(core.on_signal(signal::Monitor{local(1), remote(2), MonitorId{1}}, now));
+  lose_broker();
+  effects_.clear();
+  EXPECT_EQ(core.next_deadline(), heard + 60s);
+  now = heard + 60s - 1ns;
+  note(core.advance(now));
+  EXPECT_TRUE(take<node_effect::Fenced>().empty());
+  note(core.advance(now += 1ns));
+  ASSERT_EQ(take<node_effect::Fenced>().size(), 1u);
   EXPECT_NE(core.incarnation(), before);
+  EXPECT_EQ(take<node_effect::OpenControl>().size(), 1u);
+  const auto signals = delivered();
+  ASSERT_EQ(signals.size(), 1u);
+  EXPECT_EQ(std::get<signal::Down>(signals[0]).reason.evidence->source, EvidenceSource::kIsolated);
+  EXPECT_EQ(core.next_deadline(), std::nullopt) << "an incarnation that nobody knows can wait";
+  note(core.on_control_connected(now));
+  EXPECT_EQ(take_control<control::Join>().at(0).epoch, std::nullopt);
+}
+
+TEST_F(NodeCoreTest, BeatsWithoutEchoesDoNotKeepIsolationAway) {
+  join();
+  const TimePoint welcomed = now;
+  const TimePoint end = now + 60s;
+  for (std::uint64_t number = 1; now + 250ms < end; ++number) {
+    beat();
+    control(control::BrokerBeat{number, 0});
+    now += 250ms;
+  }
+  EXPECT_TRUE(take<node_effect::Fenced>().empty());
+  note(core.advance(welcomed + 60s));
+  EXPECT_EQ(take<node_effect::Fenced>().size(), 1u);
+}
+
+TEST_F(NodeCoreTest, AnIsolationTimeoutThatTheClusterCannotBearEndsTheNode) {
+  note(core.start(now));
+  note(core.on_control_connected(now));
+  ClusterSettings slow = kCluster;
+  slow.down_after = 30s;
+  slow.recovery = 30s;
+  control(control::Welcome{kEpoch, MembershipVersion{1}, 1, slow, {}});
+  const auto unsuitable = take<node_effect::Unsuitable>();
+  ASSERT_EQ(unsuitable.size(), 1u);
+  EXPECT_NE(unsuitable[0].text.find("isolation-timeout is 1m"), std::string::npos)
+      << unsuitable[0].text;
+  EXPECT_EQ(take_control<control::Leave>().size(), 1u);
 }
 
 TEST_F(NodeCoreTest, ALeavingNodeEndsWhatItOwnsAndWaitsForAcknowledgements) {

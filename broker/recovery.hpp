@@ -1,0 +1,58 @@
+// What a new broker does not know yet of the nodes that another one had.
+#pragma once
+
+#include <cstddef>
+#include <map>
+#include <optional>
+#include <set>
+#include <vector>
+
+#include "common/base/ids.hpp"
+#include "common/base/time.hpp"
+#include "common/wire/control.hpp"
+
+namespace liminal::broker {
+
+/// While it runs, nodes resume with the incarnations they have, and what they report of others is
+/// *expected*: neither living nor gone until it resumes or recovery ends.
+///
+/// An expected incarnation stays so until forget(), also when recovery is over: it may have come
+/// back in person and not be announced yet.
+///
+/// Bounds: `expected_max` incarnations; names are kept while it runs.
+/// Thread-safety: none.
+class Recovery {
+ public:
+  /// Length zero: it is over before it began.
+  Recovery(Duration length, std::size_t expected_max, TimePoint now);
+
+  /// When it ends; nullopt: it is over.
+  [[nodiscard]] std::optional<TimePoint> ends() const { return ends_; }
+  [[nodiscard]] bool is_running() const { return ends_.has_value(); }
+  /// The broker itself was away for so long.
+  void extend(Duration by);
+  void end();
+
+  /// A node of that name has joined or resumed: every other incarnation of it is down.
+  void name_was_seen(const NodeName& name);
+  [[nodiscard]] bool saw_name(const NodeName& name) const { return names_.contains(name); }
+
+  /// False if there are too many.
+  [[nodiscard]] bool expect(const control::Peer& peer);
+  [[nodiscard]] const control::Peer* find(Incarnation incarnation) const;
+  [[nodiscard]] bool is_expected(const NodeName& name) const;
+  /// In order of incarnation.
+  [[nodiscard]] std::vector<control::Peer> expected() const;
+  bool forget(Incarnation incarnation) { return expected_.erase(incarnation) > 0; }
+
+ private:
+  std::optional<TimePoint> ends_;
+  std::size_t expected_max_;
+  std::map<Incarnation, control::Peer> expected_;
+  std::set<NodeName> names_;
+};
+
+/// As the others see it until it resumes.
+[[nodiscard]] Member expected_member(const control::Peer& peer);
+
+}  // namespace liminal::broker

@@ -1,0 +1,394 @@
+// Joining and resuming, the membership, the lease, and fencing.
+#include <algorithm>
+
+#include "common/base/text.hpp"
+#include "common/wire/codec.hpp"
+#include "common/wire/limits.hpp"
+#include "node/remote/node_core.hpp"
+
+namespace liminal {
+namespace {
+
+using namespace node_effect;
+
+// Those who went and are remembered; as many as a join may report.
+constexpr std::size_t kDepartedMax = wire::kPeersMax;
+constexpr std::size_t kUnechoedBeatsMax = 1024;
+
+template <class... Cases>
+struct Overloaded : Cases... {
+  using Cases::operator()...;
+};
+template <class... Cases>
+Overloaded(Cases...) -> Overloaded<Cases...>;
+
+bool is_there(MemberState state) {
+  return state != MemberState::kDown && state != MemberState::kLeft;
+}
+
+}  // namespace
+
+NodeCore::NodeCore(Settings settings, Random random)
+    : settings_(std::move(settings)),
+      random_(random),
+      incarnation_(random_.next_id()),
+      beats_(kUnechoedBeatsMax),
+      departed_(kDepartedMax) {}
+
+bool NodeCore::stands_on_control() const {
+  return phase_ == Phase::kAttaching || phase_ == Phase::kJoined || phase_ == Phase::kLeaving;
+}
+
+// --- joining ---
+
+NodeCore::Effects NodeCore::start(TimePoint) {
+  Effects effects;
+  publish(effects);
+  effects.push_back(OpenControl{});
+  return effects;
+}
+
+NodeCore::Effects NodeCore::on_control_connected(TimePoint now) {
+  Effects effects;
+  if (phase_ == Phase::kConnecting) join(now, effects);
+  return effects;
+}
+
+void NodeCore::join(TimePoint now, Effects& effects) {
+  phase_ = Phase::kJoining;
+  control::Join frame{.name = settings_.name,
+                      .incarnation = incarnation_,
+                      .light = settings_.light,
+                      .services = settings_.services,
+                      .labels = settings_.labels,
+                      .isolation_timeout = settings_.isolation_timeout,
+                      .epoch = epoch_,
+                      .peers = {},
+                      .verdicts = departed_.verdicts(now)};
+  reported_.clear();
+  for (const auto& [incarnation, peer] : peers_) {
+    if (reported_.size() == wire::kPeersMax) break;
+    const auto member = members_.find(incarnation);
+    frame.peers.push_back(member == members_.end()
+                              ? control::Peer{peer.name, incarnation, false, Duration::zero()}
+                              : peer_of(member->second));
+    reported_.insert(incarnation);
+  }
+  effects.push_back(SendControl{wire::encode(ControlFrame{std::move(frame)})});
+}
+
+NodeCore::Effects NodeCore::on_control_closed(TimePoint now) {
+  Effects effects;
+  if (phase_ == Phase::kEnded) return effects;
+  const bool was_joined = phase_ == Phase::kJoined;
+  beat_due_.reset();
+  turn_asked_ = false;
+  if (phase_ == Phase::kLeaving) {  // there is nobody left to take leave of
+    phase_ = Phase::kEnded;
+    effects.push_back(Left{});
+    return effects;
+  }
+  phase_ = Phase::kConnecting;
+  if (was_joined) {
+    publish(effects);
+    effects.push_back(Interrupted{});
+  }
+  effects.push_back(OpenControl{});
+  if (leave_wanted_) {
+    auto more = leave(now);
+    std::move(more.begin(), more.end(), std::back_inserter(effects));
+  }
+  return effects;
+}
+
+NodeCore::Effects NodeCore::on_data_connected(TimePoint) {
+  Effects effects;
+  if (!stands_on_control() || attached_) return effects;
+  effects.push_back(SendOnData{wire::encode(ControlFrame{control::Attach{token_}})});
+  return effects;
+}
+
+NodeCore::Effects NodeCore::on_data_closed(TimePoint) {
+  Effects effects;
+  attached_ = false;
+  if (phase_ == Phase::kJoined) {
+    phase_ = Phase::kAttaching;
+    publish(effects);
+    effects.push_back(Interrupted{});
+  }
+  if (stands_on_control()) effects.push_back(OpenData{});
+  return effects;
+}
+
+NodeCore::Effects NodeCore::on_control(std::string_view bytes, TimePoint now) {
+  Effects effects;
+  auto frame = wire::decode_control(bytes);
+  if (!frame) {
+    ++counters_.malformed_frames;
+    return effects;
+  }
+  if (phase_ == Phase::kEnded) return effects;
+  std::visit(Overloaded{
+                 [&](control::Welcome& welcome) {
+                   if (phase_ == Phase::kJoining) welcomed(std::move(welcome), now, effects);
+                 },
+                 [&](control::Refused& refused) {
+                   if (phase_ != Phase::kJoining) return;
+                   phase_ = Phase::kEnded;
+                   members_.clear();
+                   publish(effects);
+                   lose_all_peers(effects);
+                   effects.push_back(node_effect::Refused{refused.code, std::move(refused.text)});
+                 },
+                 [&](control::BrokerBeat& beat) {
+                   if (!stands_on_control()) return;
+                   broker_beat_ = std::max(broker_beat_, beat.number);
+                   heard_echo(beat.echo, effects);
+                 },
+                 [&](control::Changes& changes) {
+                   if (stands_on_control()) changed(std::move(changes), now, effects);
+                 },
+                 [&](control::Unknown&) {
+                   if (phase_ == Phase::kConnecting) return;
+                   fence("the broker does not know this incarnation any more", effects);
+                   // A new connection: on this one more answers to the old one's frames may come.
+                   effects.push_back(OpenControl{});
+                 },
+                 [&](auto&) { ++counters_.foreign_frames; },
+             },
+             *frame);
+  return effects;
+}
+
+NodeCore::Effects NodeCore::on_data_control(std::string_view bytes, TimePoint now) {
+  Effects effects;
+  auto frame = wire::decode_control(bytes);
+  if (!frame) {
+    ++counters_.malformed_frames;
+  } else if (std::holds_alternative<control::Attached>(*frame) && stands_on_control()) {
+    attached(now, effects);
+  } else if (!std::holds_alternative<control::Unknown>(*frame)) {
+    ++counters_.foreign_frames;  // Unknown: the control connection will say the same
+  }
+  return effects;
+}
+
+bool NodeCore::suits(const ClusterSettings& cluster) const {
+  return settings_.isolation_timeout > cluster.down_after + cluster.recovery;
+}
+
+void NodeCore::welcomed(control::Welcome welcome, TimePoint now, Effects& effects) {
+  if (!suits(welcome.settings)) {
+    phase_ = Phase::kEnded;
+    effects.push_back(SendControl{wire::encode(ControlFrame{control::Leave{}})});
+    lose_all_peers(effects);
+    effects.push_back(Unsuitable{"isolation-timeout is " + to_string(settings_.isolation_timeout) +
+                                 ", but must be longer than the broker's down-after (" +
+                                 to_string(welcome.settings.down_after) + ") and recovery (" +
+                                 to_string(welcome.settings.recovery) + ") together"});
+    return;
+  }
+  const bool new_epoch = epoch_ != welcome.epoch;
+  const bool resumed = epoch_.has_value();
+  phase_ = Phase::kAttaching;
+  resumed_ = resumed;
+  epoch_ = welcome.epoch;
+  version_ = welcome.version;
+  token_ = welcome.token;
+  cluster_ = welcome.settings;
+  recovering_ = welcome.recovering;
+  settings_.session.payload_bytes_max = welcome.settings.payload_bytes_max;
+  broker_heard_ = now;
+  beat_due_ = now;
+  if (new_epoch) begin_epoch(effects);
+  count_reports(new_epoch);
+
+  // An incarnation that ended is told before its name's next one is shown.
+  std::map<Incarnation, Member> members;
+  for (auto& member : welcome.members) {
+    if (is_there(member.state)) members.insert_or_assign(member.incarnation, std::move(member));
+  }
+  std::erase_if(members_, [&](const auto& entry) { return !members.contains(entry.first); });
+  publish(effects);
+  std::optional<Evidence> evidence;
+  if (new_epoch && resumed) {
+    evidence =
+        Evidence{EvidenceSource::kRecovery, Duration::zero(), Duration::zero(), Duration::zero()};
+  }
+  std::swap(members_, members);
+  drop_unlisted_peers(evidence, effects);
+  publish(effects);
+
+  const bool more_to_report = std::any_of(peers_.begin(), peers_.end(), [&](const auto& entry) {
+    return entry.second.seen_at == kUnreported && !members_.contains(entry.first);
+  });
+  if (more_to_report) {
+    join(now, effects);
+  } else if (attached_) {  // only the control connection had been lost
+    attached(now, effects);
+  } else {
+    effects.push_back(OpenData{});
+  }
+}
+
+/// Its broker is another one than before.
+void NodeCore::begin_epoch(Effects& effects) {
+  attached_ = false;
+  broker_beat_ = 0;
+  beats_ = BeatBook{kUnechoedBeatsMax};
+  effects.push_back(Lease{TimePoint::min()});
+}
+
+/// What the broker was told of, it lists, or it is down; the rest is reported next.
+void NodeCore::count_reports(bool new_epoch) {
+  const bool all = peers_.size() > wire::kPeersMax;  // no more fit into a join
+  for (auto& [incarnation, peer] : peers_) {
+    if (all || reported_.contains(incarnation)) {
+      if (new_epoch || peer.seen_at == kUnreported) peer.seen_at = MembershipVersion{0};
+    } else if (new_epoch) {
+      peer.seen_at = kUnreported;
+    }
+  }
+}
+
+void NodeCore::attached(TimePoint now, Effects& effects) {
+  if (!attached_) {
+    attached_ = true;
+    for (auto& [incarnation, peer] : peers_) {
+      peer.session.reconnected();
+      dirty_.insert(incarnation);
+    }
+  }
+  if (phase_ != Phase::kAttaching) return;
+  phase_ = Phase::kJoined;
+  publish(effects);
+  effects.push_back(Joined{*epoch_, incarnation_, resumed_});
+  if (leave_wanted_) {
+    auto more = leave(now);
+    std::move(more.begin(), more.end(), std::back_inserter(effects));
+  }
+}
+
+// --- the lease and the loss of it ---
+
+void NodeCore::heard_echo(std::uint64_t number, Effects& effects) {
+  const auto sent = beats_.record_echo(number);
+  if (!sent) return;
+  broker_heard_ = std::max(*broker_heard_, *sent);
+  effects.push_back(Lease{*sent + cluster_->down_after - cluster_->lease_margin});
+}
+
+std::optional<TimePoint> NodeCore::isolated_at() const {
+  if (!epoch_ || phase_ == Phase::kEnded) return std::nullopt;
+  return *broker_heard_ + settings_.isolation_timeout;
+}
+
+void NodeCore::fence(std::string why, Effects& effects) {
+  const Incarnation old = incarnation_;
+  incarnation_ = Incarnation{random_.next_id()};
+  epoch_.reset();
+  members_.clear();
+  attached_ = false;
+  beat_due_.reset();
+  turn_asked_ = false;
+  beats_ = BeatBook{kUnechoedBeatsMax};
+  broker_beat_ = 0;
+  broker_heard_.reset();
+  phase_ = Phase::kConnecting;
+  effects.push_back(Lease{TimePoint::min()});
+  publish(effects);
+  lose_all_peers(effects);
+  effects.push_back(Fenced{old, incarnation_, std::move(why)});
+  effects.push_back(CloseData{});
+}
+
+// --- membership ---
+
+void NodeCore::publish(Effects& effects) const {
+  Directory::Snapshot snapshot;
+  snapshot.connected = phase_ == Phase::kJoined;
+  snapshot.recovering = recovering_;
+  snapshot.payload_bytes_max =
+      cluster_ ? cluster_->payload_bytes_max : settings_.session.payload_bytes_max;
+  snapshot.members.push_back({settings_.name, local_incarnation(), MemberState::kJoined,
+                              settings_.light, settings_.services, settings_.labels});
+  for (const auto& [incarnation, member] : members_) {
+    if (member.state != MemberState::kExpected) snapshot.members.push_back(member);
+  }
+  std::sort(snapshot.members.begin(), snapshot.members.end(),
+            [](const Member& a, const Member& b) { return a.name < b.name; });
+  effects.push_back(Publish{std::move(snapshot)});
+}
+
+void NodeCore::changed(control::Changes changes, TimePoint now, Effects& effects) {
+  if (changes.version.value() <= version_.value()) return;  // of before our welcome
+  if (changes.version.value() != version_.value() + 1) {
+    // A broker never skips one on a connection that stands: ask for the whole list again.
+    ++counters_.malformed_frames;
+    phase_ = Phase::kConnecting;
+    beat_due_.reset();
+    effects.push_back(OpenControl{});
+    return;
+  }
+  version_ = changes.version;
+  recovering_ = changes.recovering;
+  std::vector<std::pair<Incarnation, std::optional<Evidence>>> gone;
+  for (auto& [member, evidence] : changes.changes) {
+    if (is_there(member.state)) {
+      came(member);
+      members_.insert_or_assign(member.incarnation, std::move(member));
+    } else {
+      departed_.add(member, evidence, now);
+      members_.erase(member.incarnation);
+      gone.emplace_back(member.incarnation, evidence);
+    }
+  }
+  publish(effects);  // before the exits: whoever reacts to them must not choose the dead
+  for (const auto& [incarnation, evidence] : gone) peer_lost(incarnation, evidence, effects);
+  drop_unlisted_peers(std::nullopt, effects);
+}
+
+/// What was sent to it while it was expected got lost on the way.
+void NodeCore::came(const Member& member) {
+  const auto before = members_.find(member.incarnation);
+  if (before == members_.end() || before->second.state != MemberState::kExpected) return;
+  const auto peer = peers_.find(member.incarnation);
+  if (peer == peers_.end()) return;
+  peer->second.session.reconnected();
+  dirty_.insert(member.incarnation);
+}
+
+void NodeCore::drop_unlisted_peers(const std::optional<Evidence>& evidence, Effects& effects) {
+  std::vector<Incarnation> unlisted;
+  for (const auto& [incarnation, peer] : peers_) {
+    if (!members_.contains(incarnation) && peer.seen_at <= version_) {
+      unlisted.push_back(incarnation);
+    }
+  }
+  for (const Incarnation incarnation : unlisted) peer_lost(incarnation, evidence, effects);
+}
+
+void NodeCore::peer_lost(Incarnation incarnation, std::optional<Evidence> evidence,
+                         Effects& effects) {
+  const auto found = peers_.find(incarnation);
+  if (found == peers_.end()) return;
+  Peer peer = std::move(found->second);
+  peers_.erase(found);
+  dirty_.erase(incarnation);
+  const auto pid_of = [&](Serial serial) { return Pid{peer.name, incarnation, serial}; };
+  for (auto& signal :
+       peer.ties.break_all(settings_.name, ExitReason::noconnection(evidence), pid_of)) {
+    effects.push_back(Deliver{std::move(signal)});
+  }
+}
+
+void NodeCore::lose_all_peers(Effects& effects) {
+  while (!peers_.empty()) {
+    peer_lost(
+        peers_.begin()->first,
+        Evidence{EvidenceSource::kIsolated, Duration::zero(), Duration::zero(), Duration::zero()},
+        effects);
+  }
+}
+
+}  // namespace liminal

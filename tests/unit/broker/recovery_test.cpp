@@ -1,0 +1,274 @@
+// Goal: a broker's death is no node's death. What a new broker takes over from the nodes, what it
+// waits for, and what it declares when recovery ends.
+#include "broker/recovery.hpp"
+
+#include <gtest/gtest.h>
+
+#include "broker_harness.hpp"
+
+namespace liminal::broker {
+namespace {
+
+constexpr Duration kRecovery = 6s;
+const Epoch kBefore{4242};
+const Evidence kSilent{EvidenceSource::kHeartbeatsMissed, 3s, 3s, 0ms};
+
+control::Peer peer(std::string_view node, std::uint64_t incarnation) {
+  return {name(node), inc(incarnation), false, 60s};
+}
+
+class RecoveryTest : public BrokerCoreTest {
+ protected:
+  RecoveryTest() {
+    BrokerCore::Settings settings = default_settings();
+    settings.cluster.recovery = kRecovery;
+    core = BrokerCore{settings, Random{7}, now};
+  }
+
+  static control::Join resume_frame(std::string_view node, std::uint64_t incarnation,
+                                    std::vector<control::Peer> peers = {},
+                                    std::vector<control::Verdict> verdicts = {}) {
+    control::Join frame = join_frame(node, incarnation);
+    frame.epoch = kBefore;
+    frame.peers = std::move(peers);
+    frame.verdicts = std::move(verdicts);
+    return frame;
+  }
+
+  Joined resume(std::string_view node, std::uint64_t incarnation,
+                std::vector<control::Peer> peers = {},
+                std::vector<control::Verdict> verdicts = {}) {
+    const ConnectionId at = conn(10 * incarnation);
+    const auto welcomes = told_to<control::Welcome>(
+        at, control(at, resume_frame(node, incarnation, std::move(peers), std::move(verdicts))));
+    EXPECT_EQ(welcomes.size(), 1u) << node;
+    Joined joined{std::string{node}, incarnation, at, conn(10 * incarnation + 1), welcomes.at(0)};
+    (void)control(joined.data, control::Attach{joined.welcome.token});
+    return joined;
+  }
+
+  // The states that `node` was told of `incarnation`, in order.
+  static std::vector<MemberState> states_of(std::uint64_t incarnation, const Joined& node,
+                                            const Effects& effects) {
+    std::vector<MemberState> states;
+    for (const auto& changes : told_to<control::Changes>(node.control, effects)) {
+      for (const auto& change : changes.changes) {
+        if (change.member.incarnation == inc(incarnation)) states.push_back(change.member.state);
+      }
+    }
+    return states;
+  }
+
+  static std::optional<MemberState> listed(std::uint64_t incarnation,
+                                           const control::Welcome& welcome) {
+    for (const Member& member : welcome.members) {
+      if (member.incarnation == inc(incarnation)) return member.state;
+    }
+    return std::nullopt;
+  }
+};
+
+using States = std::vector<MemberState>;
+
+TEST_F(RecoveryTest, ANodeResumesWithTheIncarnationItHas) {
+  const Effects effects = control(conn(10), resume_frame("a", 1));
+  const auto welcomes = told_to<control::Welcome>(conn(10), effects);
+  ASSERT_EQ(welcomes.size(), 1u);
+  EXPECT_NE(welcomes[0].epoch, kBefore);
+  EXPECT_TRUE(welcomes[0].recovering);
+  const auto attached = control(conn(11), control::Attach{welcomes[0].token});
+  EXPECT_EQ(among<effect::NodeResumed>(attached).size(), 1u);
+  EXPECT_TRUE(among<effect::NodeJoined>(attached).empty());
+}
+
+TEST_F(RecoveryTest, AReportedPeerIsExpectedAndLivesWhenItResumes) {
+  const Joined a = resume("a", 1, {peer("b", 2)});
+  EXPECT_EQ(listed(2, a.welcome), MemberState::kExpected);
+  const Effects joining = control(conn(20), resume_frame("b", 2, {peer("a", 1)}));
+  const auto welcome = told_to<control::Welcome>(conn(20), joining).at(0);
+  EXPECT_EQ(listed(1, welcome), MemberState::kJoined);
+  EXPECT_TRUE(states_of(2, a, joining).empty()) << "it is expected until both connections stand";
+  const Effects attaching = control(conn(21), control::Attach{welcome.token});
+  EXPECT_EQ(states_of(2, a, attaching), States{MemberState::kJoined});
+}
+
+TEST_F(RecoveryTest, WhoIsHereAndNotYetAnnouncedIsExpectedToo) {
+  (void)control(conn(20), resume_frame("b", 2));
+  const Joined a = resume("a", 1, {peer("b", 2)});
+  EXPECT_EQ(listed(2, a.welcome), MemberState::kExpected);
+}
+
+TEST_F(RecoveryTest, WhoIsExpectedAndNeverAttachesIsDownForThoseWhoWait) {
+  (void)control(conn(20), resume_frame("b", 2));
+  Joined a = resume("a", 1, {peer("b", 2)});
+  const Effects effects = pass(kCluster.down_after, {&a});
+  EXPECT_EQ(states_of(2, a, effects), States{MemberState::kDown});
+}
+
+TEST_F(RecoveryTest, AnExpectedPeerIsDownWhenRecoveryEndsAndNotBefore) {
+  Joined a = resume("a", 1, {peer("b", 2)});
+  Effects effects = pass(kRecovery - 1ns, {&a});
+  EXPECT_TRUE(states_of(2, a, effects).empty());
+  effects = advance_by(1ns);
+  ASSERT_EQ(states_of(2, a, effects), States{MemberState::kDown});
+  const auto changes = told_to<control::Changes>(a.control, effects);
+  EXPECT_FALSE(changes.back().recovering);
+  EXPECT_EQ(changes.back().changes[0].evidence->source, EvidenceSource::kRecovery);
+  EXPECT_EQ(among<effect::RecoveryEnded>(effects).at(0).lost, 1u);
+  EXPECT_EQ(told_to<control::Unknown>(conn(20), control(conn(20), resume_frame("b", 2))).size(), 1u)
+      << "down is final";
+}
+
+TEST_F(RecoveryTest, ItsEndIsToldThoughNobodyIsLost) {
+  Joined a = resume("a", 1);
+  const auto changes = told_to<control::Changes>(a.control, pass(kRecovery, {&a}));
+  ASSERT_FALSE(changes.empty());
+  EXPECT_FALSE(changes.back().recovering);
+  EXPECT_FALSE(join("b", 2).welcome.recovering);
+}
+
+TEST_F(RecoveryTest, WhoComesAfterItsEndIsFenced) {
+  (void)advance_by(kRecovery);
+  EXPECT_EQ(told_to<control::Unknown>(conn(10), control(conn(10), resume_frame("a", 1))).size(),
+            1u);
+  EXPECT_EQ(join("a", 2).welcome.members.size(), 0u) << "and joins anew";
+}
+
+TEST_F(RecoveryTest, ABrokerThatWasAwayItselfWaitsSoMuchLonger) {
+  Joined a = resume("a", 1, {peer("b", 2)});
+  now += 10s;
+  core.observer_late(10s, now);
+  EXPECT_TRUE(states_of(2, a, core.advance(now)).empty());
+}
+
+TEST_F(RecoveryTest, AReportedDeathWinsOverAResumeThatWasGranted) {
+  Joined b = resume("b", 2);
+  const Effects effects =
+      control(conn(10), resume_frame("a", 1, {peer("b", 2)}, {{peer("b", 2), kSilent}}));
+  EXPECT_EQ(among<effect::NodeDown>(effects).at(0).evidence, kSilent);
+  EXPECT_EQ(listed(2, told_to<control::Welcome>(conn(10), effects).at(0)), std::nullopt);
+  EXPECT_EQ(told_to<control::Unknown>(b.control, control(b.control, control::NodeBeat{1, 0, 0, 0}))
+                .size(),
+            1u);
+}
+
+TEST_F(RecoveryTest, AReportedDeathWinsOverAnExpectation) {
+  const Joined c = resume("c", 3, {peer("b", 2)});
+  const Effects effects = control(conn(10), resume_frame("a", 1, {}, {{peer("b", 2), kSilent}}));
+  EXPECT_EQ(states_of(2, c, effects), States{MemberState::kDown});
+}
+
+TEST_F(RecoveryTest, AReportedDeathKeepsItOutWhenItComesLater) {
+  (void)resume("a", 1, {}, {{peer("b", 2), kSilent}});
+  EXPECT_EQ(told_to<control::Unknown>(conn(20), control(conn(20), resume_frame("b", 2))).size(),
+            1u);
+}
+
+TEST_F(RecoveryTest, ADeathOfOneWhoJoinedThisBrokerCannotBeReported) {
+  const Joined b = join("b", 2);
+  const Effects effects = control(conn(10), resume_frame("a", 1, {}, {{peer("b", 2), kSilent}}));
+  EXPECT_TRUE(among<effect::NodeDown>(effects).empty());
+  EXPECT_EQ(rejected(BadFrameReason::kOutOfPlace), 1u);
+}
+
+TEST_F(RecoveryTest, AfterItsEndNothingThatIsReportedCounts) {
+  Joined b = resume("b", 2);
+  (void)pass(kRecovery, {&b});
+  control::Join frame = join_frame("a", 1);
+  frame.verdicts = {{peer("b", 2), kSilent}};
+  frame.peers = {peer("c", 3)};
+  const Effects effects = control(conn(10), frame);
+  EXPECT_TRUE(among<effect::NodeDown>(effects).empty());
+  EXPECT_EQ(listed(3, told_to<control::Welcome>(conn(10), effects).at(0)), std::nullopt);
+}
+
+TEST_F(RecoveryTest, WithinAnEpochOnlyTheLivingResume) {
+  control::Join frame = join_frame("a", 1);
+  frame.epoch = core.epoch();
+  EXPECT_EQ(told_to<control::Unknown>(conn(10), control(conn(10), frame)).size(), 1u);
+}
+
+// --- one name, one node ---
+
+TEST_F(RecoveryTest, ANewNodeWaitsForTheVerdictOnTheExpectedHolderOfItsName) {
+  Joined a = resume("a", 1, {peer("b", 2)});
+  const Effects claiming = control(conn(30), join_frame("b", 3));
+  EXPECT_EQ(among<effect::ClaimWaits>(claiming).size(), 1u);
+  Effects effects = pass(kRecovery, {&a});
+  EXPECT_EQ(states_of(2, a, effects), States{MemberState::kDown});
+  const auto welcomes = told_to<control::Welcome>(conn(30), effects);
+  ASSERT_EQ(welcomes.size(), 1u);
+  effects = control(conn(31), control::Attach{welcomes[0].token});
+  EXPECT_EQ(states_of(3, a, effects), States{MemberState::kJoined});
+}
+
+TEST_F(RecoveryTest, TheReturnOfTheExpectedHolderRefusesTheClaim) {
+  (void)resume("a", 1, {peer("b", 2)});
+  (void)control(conn(30), join_frame("b", 3));
+  const Effects effects = control(conn(20), resume_frame("b", 2));
+  EXPECT_EQ(told_to<control::Welcome>(conn(20), effects).size(), 1u);
+  Effects later = core.advance(now);
+  later.insert(later.end(), effects.begin(), effects.end());
+  EXPECT_EQ(told_to<control::Refused>(conn(30), later).size(), 1u);
+}
+
+TEST_F(RecoveryTest, WhereANewNodeBearsTheNameAnOlderIncarnationIsDown) {
+  const Joined fresh = join("b", 3);
+  const Joined a = resume("a", 1, {peer("b", 2)});
+  EXPECT_EQ(listed(2, a.welcome), std::nullopt);
+  EXPECT_EQ(listed(3, a.welcome), MemberState::kJoined);
+  EXPECT_EQ(told_to<control::Unknown>(conn(20), control(conn(20), resume_frame("b", 2))).size(),
+            1u);
+}
+
+TEST_F(RecoveryTest, WhoIsBackInPersonEndsTheExpectationOfAnotherIncarnation) {
+  const Joined a = resume("a", 1, {peer("b", 2)});
+  const Effects joining = control(conn(30), resume_frame("b", 3));
+  EXPECT_EQ(states_of(2, a, joining), States{MemberState::kDown});
+  const auto welcome = told_to<control::Welcome>(conn(30), joining).at(0);
+  EXPECT_EQ(states_of(3, a, control(conn(31), control::Attach{welcome.token})),
+            States{MemberState::kJoined});
+}
+
+TEST_F(RecoveryTest, AnExpectedIncarnationUnderAnotherNameIsRefused) {
+  (void)resume("a", 1, {peer("b", 2)});
+  const Effects effects = control(conn(20), resume_frame("thief", 2));
+  EXPECT_EQ(told_to<control::Refused>(conn(20), effects).at(0).code,
+            control::RefusalCode::kNameTaken);
+}
+
+TEST_F(RecoveryTest, AReportOfTheReporterItselfMeansNothing) {
+  const Joined a = resume("a", 1, {peer("a", 1)}, {{peer("a", 1), kSilent}});
+  EXPECT_EQ(core.members().size(), 1u);
+}
+
+TEST_F(RecoveryTest, FramesToAnExpectedPeerAreDroppedAndSentAgainBySessions) {
+  const Joined a = resume("a", 1, {peer("b", 2)});
+  EXPECT_TRUE(among<effect::Forward>(data(a.data, "b", 2)).empty());
+  EXPECT_EQ(dropped(DropCause::kDestinationGone), 1u);
+}
+
+TEST_F(RecoveryTest, AReportAgainOnTheSameConnectionAddsToTheFirst) {
+  Joined a = resume("a", 1);
+  const Effects effects = control(a.control, resume_frame("a", 1, {peer("b", 2)}));
+  EXPECT_EQ(listed(2, told_to<control::Welcome>(a.control, effects).at(0)), MemberState::kExpected);
+}
+
+TEST(Recovery, ExpectsNoMoreThanItsBound) {
+  Recovery recovery{1s, 2, TimePoint{}};
+  EXPECT_TRUE(recovery.expect(peer("a", 1)));
+  EXPECT_TRUE(recovery.expect(peer("b", 2)));
+  EXPECT_FALSE(recovery.expect(peer("c", 3)));
+  EXPECT_TRUE(recovery.forget(inc(1)));
+  EXPECT_TRUE(recovery.expect(peer("c", 3)));
+}
+
+TEST(Recovery, OfNoLengthIsOverBeforeItBegan) {
+  Recovery recovery{0s, 2, TimePoint{}};
+  EXPECT_FALSE(recovery.is_running());
+  recovery.extend(5s);
+  EXPECT_FALSE(recovery.is_running());
+}
+
+}  // namespace
+}  // namespace liminal::broker
