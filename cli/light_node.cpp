@@ -16,6 +16,8 @@ namespace {
 
 // How often the joining looks for a signal.
 constexpr Duration kLookInterval = std::chrono::milliseconds{50};
+// Beyond what any broker's down-after and recovery come to.
+constexpr Duration kIsolationTimeout = std::chrono::seconds{120};
 
 sigset_t ending_signals() {
   sigset_t set;
@@ -66,6 +68,7 @@ Result<OpenConversation> open_conversation(const SignalWatch& signals,
   auto node = Node::create({.name = NodeName{name},
                             .broker = options.broker,
                             .light = true,
+                            .isolation_timeout = kIsolationTimeout,
                             .workers = 1,
                             .blocking = 1});
   if (!node) return tl::unexpected<Error>(std::move(node.error()));

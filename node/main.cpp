@@ -54,7 +54,7 @@ int serve(liminal::NodeOptions options, const sigset_t& signals) {
     const auto left = give_up_at - clock.now();
     const auto joined = node.wait_joined(std::min<liminal::Duration>(left, 100ms));
     if (joined) break;
-    const bool final = joined.error().code == Errc::kRefused;
+    const bool final = joined.error().code != Errc::kNoBroker;
     if (final || left <= liminal::Duration::zero()) {
       auto error = joined.error();
       if (!final)
@@ -87,7 +87,7 @@ int main(int argc, char** argv) {
   if (!options) return complain(options.error());
   // What is this node's own must not become its children's: a command in a service may be a node.
   for (const char* own : {"LIMINAL_NAME", "LIMINAL_SERVICE", "LIMINAL_LABEL", "LIMINAL_CONFIG",
-                          "LIMINAL_JOIN_TIMEOUT", "LIMINAL_LOG_LEVEL"}) {
+                          "LIMINAL_JOIN_TIMEOUT", "LIMINAL_ISOLATION_TIMEOUT", "LIMINAL_LOG_LEVEL"}) {
     ::unsetenv(own);
   }
   liminal::set_up_node_log(options->node.name, options->log_level);

@@ -84,7 +84,8 @@ Result<void> Node::begin() {
     NodeCore::Settings core{.name = settings_.name,
                             .light = settings_.light,
                             .services = registry_->names(),
-                            .labels = settings_.labels};
+                            .labels = settings_.labels,
+                            .isolation_timeout = settings_.isolation_timeout};
     const auto load = [this] {
       return NodeLoop::Load{static_cast<std::uint32_t>(registry_->participants()),
                             static_cast<std::uint32_t>(supervisor_->open())};

@@ -33,6 +33,9 @@ class Node {
     std::optional<std::string> broker;  // endpoint; nullopt: no broker, the node runs alone
     bool light = false;                 // offers nothing, is not listed
     std::vector<std::pair<std::string, std::string>> labels = {};
+    /// So long without a broker it gives its incarnation up; longer than the cluster's down-after
+    /// and recovery together, or joining ends in kUsage.
+    Duration isolation_timeout = std::chrono::seconds{60};
     unsigned workers = 0;   // threads that run processes; 0: as many as there are processors
     unsigned blocking = 8;  // threads for behaviours that declare themselves blocking
   };
@@ -51,7 +54,7 @@ class Node {
   /// Starts its threads and begins to join. Errors: kUsage (not an endpoint), kTransport.
   [[nodiscard]] Result<void> begin();
   /// Blocks until its services can be asked; at once where there is no broker. Errors: kRefused;
-  /// kNoBroker after `timeout`, saying how far it came: it may be called again.
+  /// kUsage (a timeout that does not go with the broker's settings); kNoBroker after `timeout`, saying how far it came: it may be called again.
   [[nodiscard]] Result<void> wait_joined(Duration timeout);
   /// Both.
   [[nodiscard]] Result<void> start(Duration join_timeout);

@@ -77,13 +77,14 @@ class NodeLoop {
   /// Begins to connect. Errors: kUsage (not an endpoint), kTransport.
   [[nodiscard]] Result<void> start();
 
-  /// Waits until the node has joined. Errors: kRefused with the broker's words, at once; kNoBroker
-  /// after `timeout`, saying how far it came.
+  /// Waits until the node has joined. Errors: kRefused with the broker's words, at once; kUsage, what
+  /// failure() says; kNoBroker after `timeout`, saying how far it came.
   [[nodiscard]] Result<void> wait_joined(Duration timeout);
 
   /// Waits until the node was refused or left, or `timeout` passed; says whether it ended.
   [[nodiscard]] bool wait_ended(Duration timeout);
-  /// Why the node ended by itself: the broker's refusal; nullopt while it runs or if it left.
+  /// Why the node ended by itself: the broker's refusal, or kUsage where its settings do not go with
+  /// the cluster's; nullopt while it runs or if it left.
   [[nodiscard]] std::optional<Error> failure() const;
 
   /// Leaves and ends the thread; returns when that is done (within NodeCore's leave_bound).

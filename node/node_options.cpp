@@ -46,6 +46,12 @@ config::Options node_option_table() {
                      .help = "how long to try an absent broker",
                      .default_value = "30s",
                      .wrong = expect::duration(1ms)});
+  options.push_back({.name = "isolation-timeout",
+                     .placeholder = "DURATION",
+                     .help = "how long without a broker the node keeps what it shares with others; "
+                             "longer than the broker's down-after and recovery together",
+                     .default_value = "60s",
+                     .wrong = expect::duration(1s)});
   options.push_back({.name = "log-level",
                      .placeholder = "LEVEL",
                      .help = "debug, info, warning, error or off",
@@ -62,6 +68,7 @@ Result<NodeOptions> read_node_options(const config::Parsed& parsed) {
                       .services = {},
                       .join_timeout = parsed.duration("join-timeout"),
                       .log_level = parsed.value("log-level")};
+  options.node.isolation_timeout = parsed.duration("isolation-timeout");
   if (parsed.value("broker") != "none") options.node.broker = parsed.value("broker");
 
   std::set<ServiceName> names;
