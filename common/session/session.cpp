@@ -52,11 +52,18 @@ Session::Session(SessionNumber number, Settings settings)
         "a session has a window, and 0 < resend_after <= resend_after_max");
 }
 
+void Session::announce() {
+  unconfirmed_ = true;
+  ask_to_resend_ = true;
+  acknowledge_now_ = true;
+}
+
 void Session::send(Signal signal) { lanes_.add(std::move(signal)); }
 
 Result<Session::Received> Session::receive(SessionFrame frame, TimePoint now) {
   if (const char* violation = violation_in(frame)) return fail(Errc::kMalformed, violation);
   now_ = std::max(now_, now);
+  if (std::exchange(unconfirmed_, false) && sent_.empty()) stop_waiting();
 
   if (lanes_.raise_credit_limit(frame.credit_limit) && sent_.empty()) stop_waiting();
   acknowledged_below(frame.next_expected);
@@ -125,7 +132,7 @@ std::vector<SessionFrame> Session::collect(TimePoint now, std::size_t frames_max
     credit_limit_told_ = frame.credit_limit;
     frames.push_back(std::move(frame));
   }
-  const bool waits = !sent_.empty() || lanes_.is_short_of_credit();
+  const bool waits = !sent_.empty() || lanes_.is_short_of_credit() || unconfirmed_;
   if (waits && !resend_at_) resend_at_ = now_ + resend_wait_;
   return frames;
 }

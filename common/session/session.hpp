@@ -35,7 +35,9 @@ namespace liminal {
 /// when that is answered: an end that is only slow does not get everything twice.
 ///
 /// No I/O and no clock. Thread-safety: none; lives where its NodeCore lives.
-/// Errors: receive() tells a violation by the peer as kMalformed and changes nothing then.
+/// Errors: receive() tells a violation by the peer as kMalformed and changes nothing then. The
+/// session cannot go on after that: its owner begins one with a greater number and announces it.
+/// A frame of another number is for the owner to look at, before receive().
 class Session {
  public:
   struct Settings {
@@ -55,6 +57,10 @@ class Session {
   Session(Session&&) = default;
   Session& operator=(Session&&) = default;
   ~Session() = default;
+
+  /// This session replaces one that could not go on: the other end is told, again and again, until
+  /// something of this session comes from it.
+  void announce();
 
   /// Takes a signal to be sent; collect() then yields it as credit and order allow.
   /// REQUIRES: a payload of at most the other end's `payload_bytes_max`; that end would reset the
@@ -138,6 +144,7 @@ class Session {
   std::optional<TimePoint> acknowledge_at_;
   bool acknowledge_now_ = false;
   bool ask_to_resend_ = false;                   // in the next frame
+  bool unconfirmed_ = false;                     // announced, and nothing of it came yet
   std::optional<TimePoint> asked_to_resend_at_;  // since then nothing missing came
 };
 

@@ -28,10 +28,10 @@ Placement::Next Placement::next(const Directory::Snapshot& directory, Random& ra
   if (hope && now < give_up_at_) {
     return Wait{std::min(kRetryInterval, give_up_at_ - now)};
   }
-  return GiveUp{no_candidate(directory.connected, suspects)};
+  return GiveUp{no_candidate(directory, suspects)};
 }
 
-Error Placement::no_candidate(bool connected, bool suspects) const {
+Error Placement::no_candidate(const Directory::Snapshot& directory, bool suspects) const {
   // a node's refusal for a reason of its own says more than that there is nobody else
   if (last_error_ && last_error_->code != Errc::kNoService &&
       last_error_->code != Errc::kPeerUnreachable) {
@@ -39,7 +39,11 @@ Error Placement::no_candidate(bool connected, bool suspects) const {
   }
   std::string text = "no node offers service '" + service_.value() + "'";
   if (suspects) text += " that is not suspect, waited " + to_string(timeout_);
-  if (!connected) text += ", without a broker, waited " + to_string(timeout_);
+  if (!directory.connected) {
+    text += ", without a broker, waited " + to_string(timeout_);
+  } else if (directory.recovering) {
+    text += ", the broker is in recovery, waited " + to_string(timeout_);
+  }
   return {Errc::kNoService, std::move(text)};
 }
 

@@ -45,7 +45,7 @@ class Placement {
   [[nodiscard]] TimePoint give_up_at() const { return give_up_at_; }
 
  private:
-  [[nodiscard]] Error no_candidate(bool connected, bool suspects) const;
+  [[nodiscard]] Error no_candidate(const Directory::Snapshot& directory, bool suspects) const;
 
   ServiceName service_;
   Duration timeout_;

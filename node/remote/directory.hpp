@@ -24,8 +24,8 @@ class Directory {
   struct Snapshot {
     Members members;
     bool connected = false;               // joined to a broker (always true for a node alone)
-    bool recovering = false;              // the broker is new: more nodes may come back
     std::uint64_t payload_bytes_max = 0;  // of the cluster
+    bool recovering = false;              // the broker is new: more nodes may come back
   };
 
   [[nodiscard]] std::shared_ptr<const Snapshot> snapshot() const {

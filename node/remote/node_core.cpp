@@ -145,17 +145,24 @@ NodeCore::Effects NodeCore::on_frame(std::string_view header, std::string_view b
   auto frame = wire::decode_session_frame(bytes, now);
   if (!frame) {
     ++counters_.malformed_frames;
+    violated(route->incarnation, effects);
     return effects;
   }
   if (!addressed_rightly(*frame, *route)) {
     ++counters_.foreign_frames;
+    violated(route->incarnation, effects);
     return effects;
   }
   Peer& peer = open_peer(route->incarnation, route->node, route->version);
-  auto received = peer.session.receive(std::move(*frame), now);
   dirty_.insert(route->incarnation);
+  if (frame->session < peer.session.number()) return effects;  // of before a reset
+  if (frame->session > peer.session.number()) {
+    reset_session(route->incarnation, frame->session, effects);
+  }
+  auto received = peer.session.receive(std::move(*frame), now);
   if (!received) {
     ++counters_.session_violations;
+    violated(route->incarnation, effects);
     return effects;
   }
   for (auto& signal : received->signals) {
@@ -174,6 +181,25 @@ NodeCore::Effects NodeCore::on_frame(std::string_view header, std::string_view b
     effects.push_back(Deliver{std::move(signal)});
   }
   return effects;
+}
+
+void NodeCore::reset_session(Incarnation incarnation, SessionNumber number, Effects& effects) {
+  Peer& peer = peers_.at(incarnation);
+  ++counters_.sessions_reset;
+  peer.session = Session{number, settings_.session};
+  const Evidence evidence{EvidenceSource::kReset, Duration::zero(), Duration::zero(),
+                          Duration::zero()};
+  break_ties(incarnation, peer, evidence, effects);
+  dirty_.insert(incarnation);
+}
+
+void NodeCore::violated(Incarnation incarnation, Effects& effects) {
+  const auto found = peers_.find(incarnation);
+  if (found == peers_.end()) return;  // nothing is shared with it
+  const std::uint32_t number = found->second.session.number().value();
+  if (number == std::numeric_limits<std::uint32_t>::max()) return;  // it has had its chances
+  reset_session(incarnation, SessionNumber{number + 1}, effects);
+  found->second.session.announce();
 }
 
 // --- time ---

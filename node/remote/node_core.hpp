@@ -101,6 +101,9 @@ using NodeEffect =
 /// everything that was accepted from it; nothing of it comes after. A signal to an incarnation that
 /// is not there is answered in the same way at once.
 ///
+/// A session that cannot go on, because a frame of the peer broke a rule, is reset: ties through it
+/// break with noconnection at both ends, and another one begins.
+///
 /// A broker's death changes nothing of that: when another one is there, the node resumes with the
 /// incarnation it has and reports the peers it shares state with and the deaths it knows; sessions
 /// go on where they were. A peer that the broker expects is waited for.
@@ -162,11 +165,12 @@ class NodeCore {
   [[nodiscard]] bool joined() const { return phase_ == Phase::kJoined; }
 
   struct Counters {
-    std::uint64_t malformed_frames = 0;  // control or data
-    std::uint64_t foreign_frames = 0;    // of another epoch, a fenced incarnation, or not for us
-    std::uint64_t session_violations = 0;
-    std::uint64_t oversized = 0;      // envelopes beyond what may travel, dropped here
-    std::uint64_t undeliverable = 0;  // envelopes to incarnations that are not there
+    std::uint64_t malformed_frames = 0;    // control or data
+    std::uint64_t foreign_frames = 0;      // of another epoch, a fenced incarnation, or not for us
+    std::uint64_t session_violations = 0;  // each resets its session
+    std::uint64_t sessions_reset = 0;      // by us, or by the other end
+    std::uint64_t oversized = 0;           // envelopes beyond what may travel, dropped here
+    std::uint64_t undeliverable = 0;       // envelopes to incarnations that are not there
   };
   [[nodiscard]] const Counters& counters() const { return counters_; }
   /// Sessions and ties that stand; zero when nothing is shared with anybody.
@@ -214,6 +218,11 @@ class NodeCore {
   [[nodiscard]] bool may_yet_appear(const Pid& to) const;
   Peer& open_peer(Incarnation incarnation, const NodeName& name, MembershipVersion seen_at);
   void peer_lost(Incarnation incarnation, std::optional<Evidence> evidence, Effects& effects);
+  /// The session cannot go on; neither node is down.
+  void reset_session(Incarnation incarnation, SessionNumber number, Effects& effects);
+  void violated(Incarnation incarnation, Effects& effects);
+  void break_ties(Incarnation incarnation, Peer& peer, const std::optional<Evidence>& evidence,
+                  Effects& effects) const;
   void lose_all_peers(Effects& effects);  // because we are out of the cluster ourselves
   void drop_unlisted_peers(const std::optional<Evidence>& evidence, Effects& effects);
   void answer_unreachable(const Signal& signal, Effects& effects);

@@ -375,6 +375,11 @@ void NodeCore::peer_lost(Incarnation incarnation, std::optional<Evidence> eviden
   Peer peer = std::move(found->second);
   peers_.erase(found);
   dirty_.erase(incarnation);
+  break_ties(incarnation, peer, evidence, effects);
+}
+
+void NodeCore::break_ties(Incarnation incarnation, Peer& peer,
+                          const std::optional<Evidence>& evidence, Effects& effects) const {
   const auto pid_of = [&](Serial serial) { return Pid{peer.name, incarnation, serial}; };
   for (auto& signal :
        peer.ties.break_all(settings_.name, ExitReason::noconnection(evidence), pid_of)) {

@@ -30,10 +30,10 @@ constexpr Duration kTalkTimeout = 8s;
 
 struct Faults {
   int kills = 0, leaves = 0, pauses = 0, control_cuts = 0, data_cuts = 0, broker_pauses = 0,
-      broker_kills = 0, slow_spells = 0;
+      broker_kills = 0, resets = 0, slow_spells = 0;
   [[nodiscard]] int total() const {
     return kills + leaves + pauses + control_cuts + data_cuts + broker_pauses + broker_kills +
-           slow_spells;
+           resets + slow_spells;
   }
 };
 
@@ -164,7 +164,7 @@ class Drill {
     if (!on(host).alive()) return;  // nobody is left to be hurt
     const std::size_t index = hosts_[host];
     auto& events = world_.events();
-    switch (random_.below(9)) {
+    switch (random_.below(10)) {
       case 0:
       case 1:
         ++faults_.kills;
@@ -204,6 +204,10 @@ class Drill {
         ++faults_.broker_kills;
         world_.kill_broker();
         events.after(below(10s), [this] { world_.start_broker(); });
+        return;
+      case 8:
+        ++faults_.resets;
+        world_.spoil_frame_to(index);
         return;
       default:
         ++faults_.slow_spells;

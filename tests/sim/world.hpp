@@ -9,6 +9,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -112,6 +113,8 @@ class World {
   void start_broker();  // another one, with a new epoch
   void pause_broker();
   void resume_broker();
+  /// The next session frame to that node breaks a rule: its session cannot go on.
+  void spoil_frame_to(std::size_t node) { spoiled_.insert(node); }
   void set_delay_max(Duration delay) { settings_.delay_max = delay; }
 
   /// Deaths that the broker declared, by name, in order.
@@ -163,6 +166,7 @@ class World {
   std::map<std::uint64_t, Connection> connections_;
   std::vector<std::unique_ptr<Node>> nodes_;
   std::vector<Death> deaths_;
+  std::set<std::size_t> spoiled_;
 };
 
 }  // namespace liminal::sim

@@ -346,6 +346,36 @@ TEST_F(SessionTest, NothingNewIsSentBeyondTheUnacknowledgedItems) {
               ElementsAre(6, 7, 8));
 }
 
+// --- a session that replaces another ---
+
+TEST_F(SessionTest, AnAnnouncedSessionAsksUntilTheOtherEndSpeaks) {
+  a.announce();
+  auto frames = a.collect(kStart, kAllFrames);
+  ASSERT_THAT(frames, SizeIs(1));
+  EXPECT_TRUE(frames[0].resend);
+  EXPECT_EQ(a.next_deadline(), kStart + 300ms);
+  EXPECT_THAT(a.collect(kStart + 300ms - 1ns, kAllFrames), IsEmpty());
+  frames = a.collect(kStart + 300ms, kAllFrames);  // the first one was lost
+  ASSERT_THAT(frames, SizeIs(1));
+  EXPECT_TRUE(frames[0].resend);
+
+  EXPECT_THAT(deliver(frames, b, kStart + 301ms), IsEmpty());
+  const auto answer = b.collect(kStart + 301ms, kAllFrames);
+  ASSERT_THAT(answer, SizeIs(1));
+  (void)deliver(answer, a, kStart + 302ms);
+  EXPECT_EQ(a.next_deadline(), std::nullopt);
+}
+
+TEST_F(SessionTest, WhatAnAnnouncedSessionSendsIsSentAgainAsEver) {
+  a.announce();
+  a.send(message(1, 1));
+  (void)a.collect(kStart, kAllFrames);  // lost
+  EXPECT_THAT(exchange(a, b, kStart + 300ms), ElementsAre(1));
+  EXPECT_THAT(exchange(a, b, kStart + 310ms), IsEmpty());
+  EXPECT_TRUE(a.settled());
+  EXPECT_EQ(a.next_deadline(), std::nullopt);
+}
+
 TEST_F(SessionTest, ASessionThatIsMovedGoesOn) {
   for (std::uint64_t i = 1; i <= 3; ++i) a.send(message(1, i));
   a.send(message(2, 4, 100'000));

@@ -89,6 +89,15 @@ TEST_F(PlacementTest, ABrokerIsWaitedFor) {
   EXPECT_EQ(gave_up(directory({}, true)).code, Errc::kNoService);
 }
 
+TEST_F(PlacementTest, InRecoveryWhoeverOffersItMayYetComeBack) {
+  auto where = directory({});
+  where.recovering = true;
+  EXPECT_TRUE(std::holds_alternative<Placement::Wait>(placement.next(where, random, kStart)));
+  const Error error = gave_up(where, kStart + 5s);
+  EXPECT_EQ(error.code, Errc::kNoService);
+  EXPECT_NE(error.detail.find("recovery"), std::string::npos) << error.detail;
+}
+
 TEST_F(PlacementTest, ARefusalWithAReasonIsTold) {
   const auto where = directory({member("b", 2)});
   EXPECT_TRUE(tried(where));

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -107,6 +108,19 @@ class NodeCoreTest : public ::testing::Test {
       }
     }
     return signals;
+  }
+
+  static std::string route() {
+    return wire::encode(RouteFrom{kPeer, kPeerIncarnation, kEpoch, MembershipVersion{10}});
+  }
+  Pid at_core(std::uint64_t serial) { return {kSelf, core.incarnation(), Serial{serial}}; }
+
+  // An empty frame of that session, changed by `change`.
+  template <class Change>
+  void frame_of(std::uint32_t number, Change change) {
+    SessionFrame frame{SessionNumber{number}, 1, 4 * 1024 * 1024, false, 1, {}};
+    change(frame);
+    note(core.on_frame(route(), wire::encode(frame, now), now));
   }
 
   void lose_broker() {
@@ -415,6 +429,99 @@ TEST_F(NodeCoreTest, AResumeThatComesTooLateFencesTheNode) {
   take_control<control::Join>();
   note(core.on_control_connected(now));
   EXPECT_NE(take_control<control::Join>().at(0).incarnation, before);
+}
+
+// --- sessions that cannot go on ---
+
+TEST_F(NodeCoreTest, AViolationResetsTheSessionAndNobodyIsDown) {
+  join();
+  note(core.on_signal(signal::Monitor{local(1), remote(2), MonitorId{1}}, now));
+  (void)peer_reads();
+  frame_of(1, [](SessionFrame& frame) { frame.next_expected = 1000; });
+  const auto signals = delivered();
+  ASSERT_EQ(signals.size(), 1u);
+  EXPECT_EQ(std::get<signal::Down>(signals[0]).reason.evidence->source, EvidenceSource::kReset);
+  EXPECT_EQ(core.ties(), 0u);
+  EXPECT_EQ(core.counters().session_violations, 1u);
+  EXPECT_TRUE(core.joined());
+
+  // The other end is told, until it answers.
+  for (int i = 0; i < 3; ++i) {
+    note(core.flush(now));
+    const auto sent = take<node_effect::SendFrame>();
+    ASSERT_EQ(sent.size(), 1u);
+    EXPECT_EQ(wire::decode_session_frame(sent[0].frame, now)->session, SessionNumber{2});
+    now += 3s;
+    note(core.advance(now));
+  }
+
+  peer_session = Session{SessionNumber{2}, {}};
+  peer_says(signal::Send{remote(2), local(1), envelope(1)});
+  EXPECT_EQ(delivered().size(), 1u);
+  note(core.on_signal(signal::Send{local(1), remote(2), envelope(2)}, now));
+  EXPECT_EQ(peer_reads().size(), 1u);
+}
+
+TEST_F(NodeCoreTest, ASessionThatThePeerHasResetIsResetHereToo) {
+  join();
+  note(core.on_signal(signal::Monitor{local(1), remote(2), MonitorId{1}}, now));
+  (void)peer_reads();
+  peer_session = Session{SessionNumber{2}, {}};
+  peer_says(signal::Send{remote(2), local(1), envelope(1)});
+  const auto signals = delivered();
+  ASSERT_EQ(signals.size(), 2u);
+  EXPECT_TRUE(std::holds_alternative<signal::Down>(signals[0])) << "first the end of what was";
+  EXPECT_TRUE(std::holds_alternative<signal::Send>(signals[1]));
+}
+
+TEST_F(NodeCoreTest, FramesOfBeforeAResetAreDropped) {
+  join();
+  peer_session.send(signal::Send{remote(2), at_core(1), envelope(1)});
+  const auto late = peer_session.collect(now, 100);
+  peer_session = Session{SessionNumber{2}, {}};
+  peer_says(signal::Send{remote(2), local(1), envelope(2)});
+  EXPECT_EQ(delivered().size(), 1u);
+  for (const auto& frame : late) note(core.on_frame(route(), wire::encode(frame, now), now));
+  EXPECT_TRUE(delivered().empty());
+  EXPECT_EQ(core.counters().session_violations, 0u);
+}
+
+TEST_F(NodeCoreTest, OfAFrameThatDoesNotDecodeOrIsForgedTheSessionIsReset) {
+  join();
+  note(core.on_signal(signal::Monitor{local(1), remote(2), MonitorId{1}}, now));
+  note(core.on_frame(route(), "rubbish", now));
+  EXPECT_EQ(delivered().size(), 1u);
+  note(core.on_signal(signal::Monitor{local(1), remote(2), MonitorId{2}}, now));
+  Session forger{SessionNumber{2}, {}};
+  forger.send(
+      signal::Send{{NodeName{"other"}, Incarnation{9}, Serial{1}}, at_core(1), envelope(1)});
+  for (const auto& frame : forger.collect(now, 100)) {
+    note(core.on_frame(route(), wire::encode(frame, now), now));
+  }
+  EXPECT_EQ(delivered().size(), 1u);
+  EXPECT_EQ(core.counters().sessions_reset, 2u);
+}
+
+TEST_F(NodeCoreTest, AnInstanceEndsWithTheSessionItWasAskedForThrough) {
+  join();
+  peer_says(signal::SpawnRequest{remote(1), local(0), SpawnId{1}, ServiceName{"upper"}, {1, 1}});
+  note(core.on_signal(signal::SpawnReply{local(5), remote(1), SpawnId{1}, LinkId{2}}, now));
+  effects_.clear();
+  frame_of(1, [](SessionFrame& frame) { frame.next_expected = 1000; });
+  const auto signals = delivered();
+  ASSERT_EQ(signals.size(), 1u);
+  EXPECT_EQ(std::get<signal::Exit>(signals[0]).to, local(5));
+}
+
+TEST_F(NodeCoreTest, AtTheLastSessionNumberAViolationIsOnlyCounted) {
+  join();
+  const std::uint32_t last = std::numeric_limits<std::uint32_t>::max();
+  peer_session = Session{SessionNumber{last}, {}};
+  peer_says(signal::Send{remote(2), local(1), envelope(1)});
+  EXPECT_EQ(delivered().size(), 1u);
+  frame_of(last, [](SessionFrame& frame) { frame.next_expected = 1000; });
+  EXPECT_EQ(core.counters().session_violations, 1u);
+  EXPECT_EQ(core.counters().sessions_reset, 1u) << "the one to that number";
 }
 
 // --- another broker ---
