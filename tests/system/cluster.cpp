@@ -36,10 +36,23 @@ void Cluster::start_broker(const std::string& listen) {
   endpoint_ = ready.substr(prefix.size());
 }
 
-void Cluster::replace_broker() {
+void Cluster::kill_broker() {
   broker_->signal(SIGKILL);
   broker_->finish();
-  start_broker(endpoint_);
+}
+
+void Cluster::replace_broker() {
+  kill_broker();
+  restart_broker();
+}
+
+std::string Cluster::incarnation_of(const std::string& node) const {
+  const std::string status = run({"status", "--json"}).out;
+  const auto name = status.find("{\"name\":\"" + node + "\"");
+  if (name == std::string::npos) return {};
+  const std::string key = "\"incarnation\":\"";
+  const auto at = status.find(key, name);
+  return at == std::string::npos ? std::string{} : status.substr(at + key.size(), 16);
 }
 
 Process& Cluster::start_node(const std::string& name, const Words& services, const Words& options) {

@@ -30,8 +30,14 @@ class Cluster {
   Process& start_node(const std::string& name, const Words& services, const Words& options = {});
   /// Starts one and waits until it is ready.
   Process& add_node(const std::string& name, const Words& services, const Words& options = {});
-  /// SIGKILL for the broker; another one at the same endpoint.
+  /// SIGKILL for the broker.
+  void kill_broker();
+  /// Another one at the same endpoint. REQUIRES: kill_broker().
+  void restart_broker() { start_broker(endpoint_); }
+  /// Both.
   void replace_broker();
+  /// What is in the node's status, or empty: a string of 16 hex digits.
+  [[nodiscard]] std::string incarnation_of(const std::string& node) const;
 
   /// `liminal words[0] --broker ENDPOINT words[1]...`
   [[nodiscard]] Words command(const Words& words) const;
