@@ -259,6 +259,10 @@ class Drill {
     std::map<Incarnation, int> told;
     for (const auto& death : world_.deaths()) {
       if (++told[death.incarnation] > 1) violations_->add("one incarnation died twice");
+      // a silence is judged only when the silent cannot begin anything any more
+      if (death.leased && death.evidence.source == EvidenceSource::kHeartbeatsMissed) {
+        violations_->add(death.name.value() + " held its lease when it was declared down");
+      }
       bool excused = false;
       for (std::size_t i = 0; i < world_.nodes(); ++i) {
         auto& node = world_.node(i);

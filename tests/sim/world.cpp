@@ -1,5 +1,6 @@
 #include "tests/sim/world.hpp"
 
+#include <algorithm>
 #include <cstdio>
 #include <utility>
 
@@ -121,6 +122,8 @@ void World::Node::carry_out(NodeCore::Effects effects) {
             world_.trace(label() + " joined");
           } else if constexpr (std::is_same_v<Effect, node_effect::Interrupted>) {
             world_.trace(label() + " interrupted");
+          } else if constexpr (std::is_same_v<Effect, node_effect::Lease>) {
+            lease_until_ = e.until;
           } else if constexpr (std::is_same_v<Effect, node_effect::Fenced>) {
             ++fenced_;
             world_.trace(label() + " fenced: " + e.why);
@@ -334,7 +337,11 @@ void World::broker_carry_out(const broker::Effects& effects, const std::string* 
     } else if (const auto* down = std::get_if<broker::effect::NodeDown>(&effect)) {
       trace("broker: " + down->name.value() + " down, " +
             std::string{name_of(down->evidence.source)});
-      deaths_.push_back({down->name, down->incarnation, now(), down->evidence});
+      const bool leased = std::any_of(nodes_.begin(), nodes_.end(), [&](const auto& node) {
+        return node->alive_ && node->core_.incarnation() == down->incarnation &&
+               node->lease_until_ > now();
+      });
+      deaths_.push_back({down->name, down->incarnation, now(), down->evidence, leased});
     }
   }
 }

@@ -51,6 +51,8 @@ class World {
     [[nodiscard]] ConversationSupervisor& supervisor() { return *supervisor_; }
     /// Fences so far.
     [[nodiscard]] int fenced() const { return fenced_; }
+    /// Until when it may begin work for others.
+    [[nodiscard]] TimePoint lease_until() const { return lease_until_; }
 
     /// Has it do what became possible: call after acting on its scheduler from outside.
     void poke();
@@ -71,6 +73,7 @@ class World {
     NodeName name_;
     bool alive_ = true, paused_ = false, left_ = false, refused_ = false;
     int fenced_ = 0;
+    TimePoint lease_until_ = TimePoint::min();
     std::deque<std::function<void()>> pending_;  // while paused
     std::vector<Signal> forwarded_;
     bool turn_done_ = false;
@@ -123,6 +126,7 @@ class World {
     Incarnation incarnation;
     TimePoint when;
     Evidence evidence;
+    bool leased;  // it believed at that moment that it may begin work for others
   };
   [[nodiscard]] const std::vector<Death>& deaths() const { return deaths_; }
 
