@@ -86,8 +86,9 @@ int main(int argc, char** argv) {
   auto options = liminal::read_node_options(*parsed);
   if (!options) return complain(options.error());
   // What is this node's own must not become its children's: a command in a service may be a node.
-  for (const char* own : {"LIMINAL_NAME", "LIMINAL_SERVICE", "LIMINAL_LABEL", "LIMINAL_CONFIG",
-                          "LIMINAL_JOIN_TIMEOUT", "LIMINAL_ISOLATION_TIMEOUT", "LIMINAL_LOG_LEVEL"}) {
+  for (const char* own :
+       {"LIMINAL_NAME", "LIMINAL_SERVICE", "LIMINAL_LABEL", "LIMINAL_CONFIG",
+        "LIMINAL_JOIN_TIMEOUT", "LIMINAL_ISOLATION_TIMEOUT", "LIMINAL_LOG_LEVEL"}) {
     ::unsetenv(own);
   }
   liminal::set_up_node_log(options->node.name, options->log_level);

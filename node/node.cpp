@@ -129,6 +129,13 @@ void Node::answer_alone(Signal signal) {
   }
 }
 
+Node::Counts Node::counts() const {
+  const auto scheduled = scheduler_->counts();
+  const auto shared = loop_ ? loop_->shared() : NodeLoop::Shared{0, 0};
+  return {registry_->participants(), supervisor_->open(), scheduled.processes,
+          scheduled.timers,          shared.sessions,     shared.ties};
+}
+
 std::optional<Error> Node::wait_ended(Duration timeout) {
   if (!loop_) {
     std::this_thread::sleep_for(timeout);

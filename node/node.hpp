@@ -24,8 +24,8 @@ namespace liminal {
 /// Scheduler, services, conversations and, where there is a broker, the connection to it.
 ///
 /// Life: create(), offer() what it offers, start(), use, stop() or destroy.
-/// Thread-safety: conversations(), scheduler(), directory() and wait_ended() from any thread; the
-/// rest from the thread that created it.
+/// Thread-safety: conversations(), scheduler(), directory(), counts() and wait_ended() from any
+/// thread; the rest from the thread that created it.
 class Node {
  public:
   struct Settings {
@@ -54,7 +54,8 @@ class Node {
   /// Starts its threads and begins to join. Errors: kUsage (not an endpoint), kTransport.
   [[nodiscard]] Result<void> begin();
   /// Blocks until its services can be asked; at once where there is no broker. Errors: kRefused;
-  /// kUsage (a timeout that does not go with the broker's settings); kNoBroker after `timeout`, saying how far it came: it may be called again.
+  /// kUsage (a timeout that does not go with the broker's settings); kNoBroker after `timeout`,
+  /// saying how far it came: it may be called again.
   [[nodiscard]] Result<void> wait_joined(Duration timeout);
   /// Both.
   [[nodiscard]] Result<void> start(Duration join_timeout);
@@ -62,6 +63,18 @@ class Node {
   [[nodiscard]] ConversationSupervisor& conversations() { return *supervisor_; }
   [[nodiscard]] Scheduler& scheduler() { return *scheduler_; }
   [[nodiscard]] const Directory& directory() const { return directory_; }
+
+  /// What the node holds at the moment; all but `processes` and the sessions with nodes that stay
+  /// are zero when nothing runs on it or for it.
+  struct Counts {
+    std::size_t participants;   // instances of its services
+    std::size_t conversations;  // open, of its own
+    std::size_t processes;      // those above, actors, and what the node keeps for itself
+    std::size_t timers;
+    std::size_t sessions;  // with other nodes
+    std::size_t ties;      // links, monitors and open spawns between its processes and others'
+  };
+  [[nodiscard]] Counts counts() const;
 
   /// Waits until the broker refused to take the node back, or `timeout` passed; the refusal, if so.
   [[nodiscard]] std::optional<Error> wait_ended(Duration timeout);

@@ -168,6 +168,8 @@ void NodeLoop::turn() {
   carry_out(core_.advance(now));
   drain_outbox();
   if (data_outbox_.empty()) carry_out(core_.flush(now));
+  sessions_.store(core_.sessions(), std::memory_order_relaxed);
+  ties_.store(core_.ties(), std::memory_order_relaxed);
 }
 
 // One turn's worth of messages and events of both sockets; whether there is more to read before

@@ -1,6 +1,7 @@
 // The thread that owns a node's sockets and drives its NodeCore.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <deque>
 #include <functional>
@@ -61,6 +62,11 @@ class NodeLoop {
     std::uint32_t participants;
     std::uint32_t conversations;
   };
+  /// What is shared with other nodes; both zero when nothing is.
+  struct Shared {
+    std::size_t sessions;
+    std::size_t ties;  // links, monitors and open spawns
+  };
   /// Called on the loop's thread; they return at once.
   struct Hooks {
     std::function<Load()> load;                 // for each beat
@@ -77,14 +83,16 @@ class NodeLoop {
   /// Begins to connect. Errors: kUsage (not an endpoint), kTransport.
   [[nodiscard]] Result<void> start();
 
-  /// Waits until the node has joined. Errors: kRefused with the broker's words, at once; kUsage, what
-  /// failure() says; kNoBroker after `timeout`, saying how far it came.
+  /// Waits until the node has joined. Errors: kRefused with the broker's words, at once; kUsage,
+  /// what failure() says; kNoBroker after `timeout`, saying how far it came.
   [[nodiscard]] Result<void> wait_joined(Duration timeout);
 
   /// Waits until the node was refused or left, or `timeout` passed; says whether it ended.
   [[nodiscard]] bool wait_ended(Duration timeout);
-  /// Why the node ended by itself: the broker's refusal, or kUsage where its settings do not go with
-  /// the cluster's; nullopt while it runs or if it left.
+  /// As of its last turn.
+  [[nodiscard]] Shared shared() const { return {sessions_.load(), ties_.load()}; }
+  /// Why the node ended by itself: the broker's refusal, or kUsage where its settings do not go
+  /// with the cluster's; nullopt while it runs or if it left.
   [[nodiscard]] std::optional<Error> failure() const;
 
   /// Leaves and ends the thread; returns when that is done (within NodeCore's leave_bound).
@@ -121,6 +129,8 @@ class NodeLoop {
   std::optional<net::DealerSocket> control_, data_;
   bool control_wanted_ = false, data_wanted_ = false;    // opened again if that failed
   std::deque<net::Parts> control_outbox_, data_outbox_;  // refused by libzmq for the moment
+
+  std::atomic<std::size_t> sessions_ = 0, ties_ = 0;
 
   mutable std::mutex mutex_;
   std::condition_variable changed_;
