@@ -65,7 +65,7 @@ BrokerCore::BrokerCore(Settings settings, Random random, TimePoint now)
                  .suspect_after = settings.cluster.suspect_after,
                  .down_after = settings.cluster.down_after,
                  .reconnect_grace = settings.cluster.reconnect_grace}),
-      recovery_(settings.cluster.recovery, settings.nodes_max, now),
+      recovery_(settings.cluster.recovery, {settings.expected_max, settings.reports_max}, now),
       ended_(settings.ended_incarnations_max),
       history_({.entries_max = settings.history_max,
                 .bytes_max = settings.history_bytes_max,

@@ -23,6 +23,7 @@
 #include "common/liveness/beat_book.hpp"
 #include "common/liveness/failure_detector.hpp"
 #include "common/wire/control.hpp"
+#include "common/wire/limits.hpp"
 
 namespace liminal::broker {
 
@@ -86,7 +87,11 @@ class BrokerCore {
     /// no status outgrows wire::kPartBytesMax.
     std::size_t node_bytes_max = std::size_t{128} * 1024;
     std::size_t all_nodes_bytes_max = std::size_t{2} * 1024 * 1024;
-    std::size_t history_max = 64;  // names; beyond it the oldest is forgotten
+    /// Incarnations of another broker's time that are waited for; beyond it one counts as down.
+    /// With all_nodes_bytes_max they fit into one Welcome.
+    std::size_t expected_max = 16384;
+    std::size_t reports_max = 2 * wire::kPeersMax;  // of one node, in recovery; the rest is ignored
+    std::size_t history_max = 64;                   // names; beyond it the oldest is forgotten
     std::size_t history_bytes_max = std::size_t{1024} * 1024;
     Duration history_kept = std::chrono::minutes{10};
     std::size_t ended_incarnations_max = 65536;  // beyond it the oldest is forgotten

@@ -24,10 +24,13 @@ void BrokerCore::take_reports(ConnectionId connection, const control::Join& join
   std::vector<control::Change> changes;
   for (const control::Verdict& verdict : join.verdicts) {
     if (verdict.peer.incarnation == join.incarnation) continue;
+    if (!recovery_.may_report(join.incarnation)) break;
     take_verdict(connection, verdict, changes);
   }
   for (const control::Peer& peer : join.peers) {
-    if (peer.incarnation != join.incarnation) expect(peer, changes);
+    if (peer.incarnation == join.incarnation) continue;
+    if (!recovery_.may_report(join.incarnation)) break;
+    expect(peer, changes);
   }
   announce(changes);
   for (const control::Change& change : changes) settle_claim(change.member.name);

@@ -4,8 +4,7 @@
 
 namespace liminal::broker {
 
-Recovery::Recovery(Duration length, std::size_t expected_max, TimePoint now)
-    : expected_max_(expected_max) {
+Recovery::Recovery(Duration length, Limits limits, TimePoint now) : limits_(limits) {
   if (length > Duration::zero()) ends_ = now + length;
 }
 
@@ -16,14 +15,20 @@ void Recovery::extend(Duration by) {
 void Recovery::end() {
   ends_.reset();
   names_.clear();
+  reports_.clear();
 }
 
 void Recovery::name_was_seen(const NodeName& name) {
   if (ends_) names_.insert(name);
 }
 
+bool Recovery::may_report(Incarnation reporter) {
+  std::size_t& reports = reports_[reporter];
+  return ++reports <= limits_.reports_max;
+}
+
 bool Recovery::expect(const control::Peer& peer) {
-  if (expected_.size() >= expected_max_) return false;
+  if (expected_.size() >= limits_.expected_max) return false;
   expected_.emplace(peer.incarnation, peer);
   return true;
 }

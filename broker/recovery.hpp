@@ -19,12 +19,16 @@ namespace liminal::broker {
 /// An expected incarnation stays so until forget(), also when recovery is over: it may have come
 /// back in person and not be announced yet.
 ///
-/// Bounds: `expected_max` incarnations; names are kept while it runs.
-/// Thread-safety: none.
+/// Bounds: `expected_max` incarnations; `reports_max` of one reporter, so that one that lies does
+/// not crowd the others out; names and reporters are kept while it runs. Thread-safety: none.
 class Recovery {
  public:
   /// Length zero: it is over before it began.
-  Recovery(Duration length, std::size_t expected_max, TimePoint now);
+  struct Limits {
+    std::size_t expected_max;
+    std::size_t reports_max;
+  };
+  Recovery(Duration length, Limits limits, TimePoint now);
 
   /// When it ends; nullopt: it is over.
   [[nodiscard]] std::optional<TimePoint> ends() const { return ends_; }
@@ -37,6 +41,8 @@ class Recovery {
   void name_was_seen(const NodeName& name);
   [[nodiscard]] bool saw_name(const NodeName& name) const { return names_.contains(name); }
 
+  /// Counts a report of that node; false if it has said too much.
+  [[nodiscard]] bool may_report(Incarnation reporter);
   /// False if there are too many.
   [[nodiscard]] bool expect(const control::Peer& peer);
   [[nodiscard]] const control::Peer* find(Incarnation incarnation) const;
@@ -47,9 +53,10 @@ class Recovery {
 
  private:
   std::optional<TimePoint> ends_;
-  std::size_t expected_max_;
+  Limits limits_;
   std::map<Incarnation, control::Peer> expected_;
   std::set<NodeName> names_;
+  std::map<Incarnation, std::size_t> reports_;  // by reporter
 };
 
 /// As the others see it until it resumes.

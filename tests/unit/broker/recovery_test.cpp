@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "broker_harness.hpp"
 
 namespace liminal::broker {
@@ -255,7 +257,7 @@ TEST_F(RecoveryTest, AReportAgainOnTheSameConnectionAddsToTheFirst) {
 }
 
 TEST(Recovery, ExpectsNoMoreThanItsBound) {
-  Recovery recovery{1s, 2, TimePoint{}};
+  Recovery recovery{1s, {2, 100}, TimePoint{}};
   EXPECT_TRUE(recovery.expect(peer("a", 1)));
   EXPECT_TRUE(recovery.expect(peer("b", 2)));
   EXPECT_FALSE(recovery.expect(peer("c", 3)));
@@ -263,8 +265,33 @@ TEST(Recovery, ExpectsNoMoreThanItsBound) {
   EXPECT_TRUE(recovery.expect(peer("c", 3)));
 }
 
+TEST(Recovery, OneReporterIsHeardSoOften) {
+  Recovery recovery{1s, {2, 3}, TimePoint{}};
+  for (int i = 0; i < 3; ++i) EXPECT_TRUE(recovery.may_report(inc(1)));
+  EXPECT_FALSE(recovery.may_report(inc(1)));
+  EXPECT_TRUE(recovery.may_report(inc(2)));
+}
+
+TEST_F(RecoveryTest, AWelcomeHoldsAllThatCanBeExpected) {
+  BrokerCore::Settings settings = default_settings();
+  settings.cluster.recovery = kRecovery;
+  core = BrokerCore{settings, Random{7}, now};
+  const std::string longest(59, 'x');
+  std::uint64_t next = 1'000'000'000'000;
+  for (std::uint64_t node = 1; node <= 6; ++node) {
+    std::vector<control::Peer> peers;
+    for (std::size_t i = 0; i < wire::kPeersMax; ++i) peers.push_back(peer(longest, ++next));
+    (void)resume("n" + std::to_string(node), node, std::move(peers));
+  }
+  const Joined last = resume("last", 99);
+  EXPECT_EQ(std::count_if(last.welcome.members.begin(), last.welcome.members.end(),
+                          [](const Member& m) { return m.state == MemberState::kExpected; }),
+            static_cast<std::ptrdiff_t>(settings.expected_max));
+  for (const Told& each : told(advance_by(kRecovery))) (void)each;  // each decodes
+}
+
 TEST(Recovery, OfNoLengthIsOverBeforeItBegan) {
-  Recovery recovery{0s, 2, TimePoint{}};
+  Recovery recovery{0s, {2, 100}, TimePoint{}};
   EXPECT_FALSE(recovery.is_running());
   recovery.extend(5s);
   EXPECT_FALSE(recovery.is_running());
