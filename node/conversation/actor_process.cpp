@@ -1,30 +1,55 @@
 #include "node/conversation/actor_process.hpp"
 
+#include <type_traits>
 #include <utility>
 
 namespace liminal {
 
-std::vector<Effect> decide(ConversationRecord& record, const Input& input, TimePoint now) {
-  record.deciding = true;
-  Step decided = record.decide(std::move(record.state), input, now);
-  record.state = std::move(decided.next);
-  record.deciding = false;
-  if (record.published == record.state.revision) {
-    record.cell->publish(record.state.counters);
+void decide(ConversationRecord& record, std::uint64_t number, const Input& input, TimePoint now) {
+  static_assert(std::is_nothrow_move_constructible_v<ConversationState> &&
+                    std::is_nothrow_move_assignable_v<ConversationState> &&
+                    std::is_nothrow_move_assignable_v<std::vector<Effect>>,
+                "the second half of a decision must not throw");
+  if (!record.draft) record.draft = record.state;
+  ConversationState draft = *std::exchange(record.draft, std::nullopt);
+  Step decided = record.decide(std::move(draft), input, now);
+  std::optional<ConversationSnapshot> shown;
+  if (record.published != decided.next.revision) shown = snapshot_of(decided.next);
+
+  record.draft = std::exchange(record.state, std::move(decided.next));
+  record.effects = std::move(decided.effects);
+  record.decided = number;
+  record.published = record.state.revision;
+  if (shown) {
+    record.cell->publish(*std::move(shown));
   } else {
-    record.cell->publish(snapshot_of(record.state));
-    record.published = record.state.revision;
+    record.cell->publish(record.state.counters);
   }
-  return std::move(decided.effects);
+}
+
+void catch_up(ConversationRecord& record, const Input& input, TimePoint now) {
+  ConversationState behind = *std::exchange(record.draft, std::nullopt);
+  record.draft = record.decide(std::move(behind), input, now).next;
+}
+
+bool decide_without_actor(ConversationRecord& record, std::uint64_t number, const Input& input,
+                          TimePoint now) {
+  try {
+    decide(record, number, input, now);
+    catch_up(record, input, now);
+    return true;
+  } catch (...) {
+    return record.decided == number;  // decided, if only the draft was lost
+  }
 }
 
 void ActorProcess::handle(Context& context, Message message) {
   auto* local = std::get_if<LocalMessagePtr>(&message);
   if (local == nullptr) return;  // nobody knows this process but its conversation
   if (auto* order = dynamic_cast<DecideMessage*>(local->get())) {
-    auto effects = decide(*record_, *order->input, context.now());
-    context.send_local(conversation_,
-                       std::make_unique<DecidedMessage>(order->number, std::move(effects)));
+    decide(*record_, order->number, *order->input, context.now());
+    context.send_local(conversation_, std::make_unique<DecidedMessage>(order->number));
+    catch_up(*record_, *order->input, context.now());
   }
 }
 

@@ -1,5 +1,7 @@
 #include "node/conversation/conversation_cell.hpp"
 
+#include <utility>
+
 namespace liminal {
 
 void ConversationCell::publish(ConversationSnapshot snapshot) {
@@ -12,19 +14,27 @@ void ConversationCell::publish(const ConversationCounters& counters) {
   snapshot_.counters = counters;
 }
 
-void ConversationCell::publish_actor(const Pid& actor) {
+void ConversationCell::publish_actor(std::optional<Pid> actor) {
   const std::lock_guard lock{mutex_};
-  actor_ = actor;
+  actor_ = std::move(actor);
 }
 
 void ConversationCell::count_dropped_answer() {
   dropped_answers_.fetch_add(1, std::memory_order_relaxed);
 }
 
+void ConversationCell::count_actor_restart() {
+  actor_restarts_.fetch_add(1, std::memory_order_relaxed);
+}
+
+void ConversationCell::count_undecided() { undecided_.fetch_add(1, std::memory_order_relaxed); }
+
 ConversationSnapshot ConversationCell::snapshot() const {
   const std::lock_guard lock{mutex_};
   ConversationSnapshot copy = snapshot_;
   copy.counters.answers_dropped += dropped_answers_.load(std::memory_order_relaxed);
+  copy.counters.actor_restarts = actor_restarts_.load(std::memory_order_relaxed);
+  copy.counters.undecided = undecided_.load(std::memory_order_relaxed);
   return copy;
 }
 

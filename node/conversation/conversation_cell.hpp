@@ -36,9 +36,12 @@ class ConversationCell {
 
   void publish(ConversationSnapshot snapshot);
   void publish(const ConversationCounters& counters);
-  void publish_actor(const Pid& actor);
+  void publish_actor(std::optional<Pid> actor);
   /// An answer that was refused before the actor saw it.
   void count_dropped_answer();
+  void count_actor_restart();
+  /// An input that was given up, since deciding it threw and no actor was left.
+  void count_undecided();
 
   [[nodiscard]] ConversationSnapshot snapshot() const;
   [[nodiscard]] std::optional<Pid> actor() const;
@@ -55,9 +58,8 @@ class ConversationCell {
 
  private:
   [[nodiscard]] Error too_late(const Question& question) const;  // REQUIRES: mutex_ is held
-
   std::atomic<std::uint64_t> next_waiter_{1};
-  std::atomic<std::uint64_t> dropped_answers_{0};
+  std::atomic<std::uint64_t> dropped_answers_{0}, actor_restarts_{0}, undecided_{0};
 
   mutable std::mutex mutex_;
   ConversationSnapshot snapshot_;            // GUARDED_BY mutex_

@@ -35,7 +35,7 @@ class Decision {
   void operator()(const input::ActorCrashed& crashed);
   void operator()(const input::EndTimerFired&);
 
-  void fail_conversation(Error failure);
+  void end_by_force(Error failure);
 
  private:
   void emit(Effect effect) { effects_.push_back(std::move(effect)); }
@@ -60,6 +60,7 @@ class Decision {
   void record_crash(Participant& participant);
 
   void begin_close(const Error& for_waiters);
+  void fail_conversation(Error failure);
   void wake_unanswered(const Error& error);
   void end_participants();
   void end(Participant& participant, ExitReason reason);
@@ -475,8 +476,7 @@ void Decision::operator()(const input::ActorCrashed& crashed) {
   switch (state_.phase) {
     case Phase::kCreated:
     case Phase::kActive:
-      fail_conversation(
-          error_of(Errc::kConversationFailed, "actor crashed: " + to_string(crashed.reason)));
+      fail_conversation(too_many_crashes(*state_.config, crashed.reason));
       return;
     case Phase::kCompleting:
     case Phase::kCompensating:
@@ -583,6 +583,31 @@ void Decision::finish_if_gone() {
   finish();
 }
 
+void Decision::end_by_force(Error failure) {
+  if (state_.finished) return;
+  wake_unanswered(failure);
+  if (state_.phase != Phase::kCompleting && !is_terminal(state_.phase)) {
+    enter(Phase::kFailed);
+    state_.failure = std::move(failure);
+  }
+  for (Participant& participant : state_.participants) {
+    switch (participant.status.health) {
+      case Health::kAwaited:
+      case Health::kStarting:
+      case Health::kAlive:
+      case Health::kEnding:
+        set_health(participant, Health::kEnded);
+        break;
+      case Health::kLeft:
+      case Health::kEnded:
+      case Health::kCrashed:
+      case Health::kUnavailable:
+        break;
+    }
+  }
+  finish();
+}
+
 void Decision::finish() {
   if (state_.phase == Phase::kCompleting) enter(Phase::kClosed);
   state_.finished = true;
@@ -623,15 +648,16 @@ Step step(ConversationState state, const Input& input, TimePoint now) {
   return {std::move(state), std::move(effects)};
 }
 
-Step fail_without_state(ConversationId id, std::shared_ptr<const ConversationConfig> config,
-                        const std::map<RoleIndex, Pid>& owned, Error failure) {
-  ConversationState state{id, std::move(config)};
-  for (const auto& [role, pid] : owned) {
-    state.participants[role].status.pid = pid;
-    state.participants[role].status.health = ParticipantHealth::kAlive;
-  }
+Error too_many_crashes(const ConversationConfig& config, const ExitReason& last) {
+  return error_of(Errc::kConversationFailed, "actor crashed: " + to_string(last) + ", beyond " +
+                                                 std::to_string(config.actor_restarts_max) +
+                                                 " restarts within " +
+                                                 to_string(config.actor_restart_period));
+}
+
+Step end_by_force(ConversationState state, Error failure) {
   std::vector<Effect> effects;
-  Decision{state, effects, TimePoint::min()}.fail_conversation(std::move(failure));
+  Decision{state, effects, TimePoint::min()}.end_by_force(std::move(failure));
   return {std::move(state), std::move(effects)};
 }
 

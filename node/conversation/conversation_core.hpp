@@ -80,6 +80,7 @@ struct CloseRequested {
 };
 /// Nobody holds a handle any more, for orphan_timeout.
 struct Orphaned {};
+/// Once too often: there is no actor any more. A crash within the intensity is no input.
 struct ActorCrashed {
   ExitReason reason;
 };
@@ -188,10 +189,12 @@ struct Step {
 /// Cost: O(log open requests); O(open requests) once, where the conversation ends.
 [[nodiscard]] Step step(ConversationState state, const Input& input, TimePoint now);
 
-/// The Failed state of a conversation whose own was lost, while `owned` instances may still run.
-[[nodiscard]] Step fail_without_state(ConversationId id,
-                                      std::shared_ptr<const ConversationConfig> config,
-                                      const std::map<RoleIndex, Pid>& owned, Error failure);
+/// The diagnosis of a conversation whose actor crashed beyond its intensity, `last` the last time.
+[[nodiscard]] Error too_many_crashes(const ConversationConfig& config, const ExitReason& last);
+
+/// The end at once, for when deciding cannot be relied upon: nobody's exit is waited for. What was
+/// answered can still be received. Whoever carries it out ends the instances that still run.
+[[nodiscard]] Step end_by_force(ConversationState state, Error failure);
 
 [[nodiscard]] ConversationSnapshot snapshot_of(const ConversationState& state);
 

@@ -66,7 +66,8 @@ class ConversationHandle {
 
   [[nodiscard]] const ConversationId& id() const;
   [[nodiscard]] const Pid& pid() const;
-  /// Of the moment; nullopt before its first turn.
+  /// Of the moment: an actor that crashes is replaced. nullopt before its first turn, and once it
+  /// crashed more often than actor_restarts_max allows.
   [[nodiscard]] std::optional<Pid> actor_pid() const;
 
   // --- for processes, and whoever must not block ---

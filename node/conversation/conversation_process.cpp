@@ -14,7 +14,8 @@ ConversationProcess::ConversationProcess(std::shared_ptr<ConversationRecord> rec
       config_(record_->state.config),
       cell_(record_->cell),
       directory_(directory),
-      ended_(std::move(ended)) {}
+      ended_(std::move(ended)),
+      intensity_(config_->actor_restarts_max, config_->actor_restart_period) {}
 
 ConversationProcess::~ConversationProcess() {
   cell_->lost();
@@ -24,8 +25,7 @@ ConversationProcess::~ConversationProcess() {
 
 void ConversationProcess::on_start(Context& context) {
   context.trap_exits(true);
-  actor_ = context.spawn_link(std::make_unique<ActorProcess>(record_, context.self()));
-  cell_->publish_actor(*actor_);
+  start_actor(context);
 }
 
 void ConversationProcess::handle(Context& context, Message message) {
@@ -108,8 +108,7 @@ void ConversationProcess::on_message(Context& context, message::Spawned spawned)
 void ConversationProcess::on_message(Context& context, LocalMessagePtr local) {
   if (auto* answer = dynamic_cast<DecidedMessage*>(local.get())) {
     if (!with_actor_ || answer->number != order_) return;  // of an actor that is gone
-    with_actor_ = false;
-    decided(context, std::move(answer->effects));
+    decided(context);
   } else if (auto* message = dynamic_cast<CallMessage*>(local.get())) {
     std::visit([&](auto& c) { on_call(context, std::move(c)); }, message->call);
   }
@@ -186,14 +185,19 @@ void ConversationProcess::pump(Context& context) {
       context.send_local(*actor_, std::make_unique<DecideMessage>(++order_, inbox_.front()));
       return;
     }
-    decided(context, decide(*record_, *inbox_.front(), context.now()));
+    decide_alone(context);
   }
 }
 
-/// The first of the inbox was decided.
-void ConversationProcess::decided(Context& context, std::vector<Effect> effects) {
+/// The first of the inbox was decided: the record has the effects.
+void ConversationProcess::decided(Context& context) {
+  with_actor_ = false;
   if (std::holds_alternative<input::Answered>(*inbox_.front())) --answers_;
   inbox_.pop_front();
+  carry_out_all(context, std::exchange(record_->effects, {}));
+}
+
+void ConversationProcess::carry_out_all(Context& context, std::vector<Effect> effects) {
   for (Effect& effect : effects) {
     std::visit([&](auto& e) { carry_out(context, e); }, effect);
   }
@@ -203,30 +207,52 @@ void ConversationProcess::decided(Context& context, std::vector<Effect> effects)
   feedback_.clear();
 }
 
-/// An input that the actor had not decided is still first in the inbox, and decided again here.
+// --- the actor ---
+
+void ConversationProcess::start_actor(Context& context) {
+  actor_ = context.spawn_link(std::make_unique<ActorProcess>(record_, context.self()));
+  cell_->publish_actor(actor_);
+}
+
+/// An input that the actor had not decided is still first in the inbox, and decided again.
 void ConversationProcess::on_actor_exit(Context& context, const ExitReason& reason) {
   actor_.reset();
+  record_->draft.reset();                           // it may be one decision behind
+  if (with_actor_ && record_->decided == order_) {  // decided, and died before it said so
+    cell_->publish(snapshot_of(record_->state));
+    decided(context);
+    if (over_) return;
+  }
   with_actor_ = false;
-  inbox_.push_front(std::make_shared<const Input>(input::ActorCrashed{reason}));
-  if (!record_->deciding) return;
+  if (intensity_.allows_restart(context.now())) {
+    cell_->count_actor_restart();
+    start_actor(context);
+    return;
+  }
+  cell_->publish_actor(std::nullopt);
+  too_many_crashes_ = too_many_crashes(*config_, reason);
+  // a reply that is to be put back comes before any other input
+  const auto next = std::find_if(inbox_.begin(), inbox_.end(), [](const auto& input) {
+    return !std::holds_alternative<input::OfferRefused>(*input);
+  });
+  inbox_.insert(next, std::make_shared<const Input>(input::ActorCrashed{reason}));
+}
 
-  // its decision threw: what it knew is lost, what runs for it must still end
-  Step failed =
-      fail_without_state(id_, config_, instances_,
-                         Error{Errc::kConversationFailed, "actor crashed: " + to_string(reason)});
-  record_->deciding = false;
-  record_->decide = step;
-  record_->state = std::move(failed.next);
+/// What cannot be decided here either is given up; its caller is answered at the end. Once the
+/// participants are ending, a timer sees to it that the end comes; before, it must come now.
+void ConversationProcess::decide_alone(Context& context) {
+  if (decide_without_actor(*record_, ++order_, *inbox_.front(), context.now())) {
+    decided(context);
+    return;
+  }
+  cell_->count_undecided();
+  if (std::holds_alternative<input::Answered>(*inbox_.front())) --answers_;
+  inbox_.pop_front();
+  if (end_timer_) return;
+  Step ended = end_by_force(std::move(record_->state), *too_many_crashes_);
+  record_->state = std::move(ended.next);
   cell_->publish(snapshot_of(record_->state));
-  for (auto& [role, search] : searches_) {
-    if (search.spawn) context.abandon_spawn(*search.spawn);
-    context.cancel_timer(search.timer);
-  }
-  searches_.clear();
-  tickets_.clear();  // each is answered by the cell
-  for (Effect& effect : failed.effects) {
-    std::visit([&](auto& e) { carry_out(context, e); }, effect);
-  }
+  carry_out_all(context, std::move(ended.effects));
 }
 
 // --- effects ---

@@ -12,13 +12,19 @@
 #include "node/conversation/actor_process.hpp"
 #include "node/conversation/conversation_calls.hpp"
 #include "node/conversation/placement.hpp"
+#include "node/conversation/restart_intensity.hpp"
 #include "node/remote/directory.hpp"
 
 namespace liminal {
 
 /// Turns what arrives into inputs, has the actor decide them one at a time, carries the effects out
-/// in order. When its actor dies it decides what is left to decide itself: the conversation then
-/// fails.
+/// in order.
+///
+/// When its actor dies, whatever the way, another takes its place at once: with the state of the
+/// last decision, whose effects are carried out exactly once, and with the input that was being
+/// decided. Participants, callers, timers and searches are this process's and notice nothing. When
+/// it died too often it is not replaced: the conversation fails, and what is left to decide is
+/// decided here.
 ///
 /// Its pid stays for the conversation's life. When the conversation is over, all owned participants
 /// and the actor have ended or were killed, calls are answered from the cell, and it exits normal.
@@ -57,10 +63,13 @@ class ConversationProcess final : public Process {
   void on_call(Context& context, call::HandlesGone);
   [[nodiscard]] bool admit(std::optional<std::pair<WaiterId, Ticket>>& waiter);
 
+  void start_actor(Context& context);
   void on_actor_exit(Context& context, const ExitReason& reason);
+  void decide_alone(Context& context);
   void enqueue(Input input);
   void pump(Context& context);
-  void decided(Context& context, std::vector<Effect> effects);
+  void decided(Context& context);
+  void carry_out_all(Context& context, std::vector<Effect> effects);
 
   void carry_out(Context& context, effect::Place& place);
   void carry_out(Context& context, effect::AbandonPlacement& abandon);
@@ -82,9 +91,11 @@ class ConversationProcess final : public Process {
   const Directory& directory_;
   std::function<void()> ended_;
 
-  std::optional<Pid> actor_;
+  std::optional<Pid> actor_;  // none once it died too often
+  RestartIntensity intensity_;
+  std::optional<Error> too_many_crashes_;  // the diagnosis, from then on
   std::deque<std::shared_ptr<const Input>> inbox_;
-  std::uint64_t order_ = 0;      // the number of the last input given to an actor
+  std::uint64_t order_ = 0;      // the number of the last decision asked for
   bool with_actor_ = false;      // the first of the inbox is being decided
   std::size_t answers_ = 0;      // in the inbox
   std::vector<Input> feedback_;  // of the effects being carried out: decided before all else

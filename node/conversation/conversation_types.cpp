@@ -85,7 +85,7 @@ Result<void> validate(const ConversationConfig& config) {
   }
   if (config.placement_timeout <= Duration::zero() || config.close_timeout <= Duration::zero() ||
       config.orphan_timeout < Duration::zero() || config.requests_max == 0 ||
-      config.waiters_max == 0) {
+      config.waiters_max == 0 || config.actor_restart_period <= Duration::zero()) {
     return fail(Errc::kUsage, "a conversation's timeouts and bounds must be positive");
   }
   return {};

@@ -87,6 +87,10 @@ struct ConversationConfig {
   std::size_t requests_max = 4096;
   /// Calls that wait at the same time. Beyond it one is kRejected.
   std::size_t waiters_max = 65536;
+  /// More crashes of the conversation's actor than this within the period fail the conversation.
+  /// Zero: the first one does.
+  std::size_t actor_restarts_max = 5;
+  Duration actor_restart_period = std::chrono::seconds{10};
 };
 
 /// Whether this version can carry out `config`. Errors: kUnsupported (a policy other than Fail,
@@ -155,6 +159,8 @@ struct ConversationCounters {
   std::uint64_t received = 0;         // replies (and NoReply and the like) handed to a caller
   std::uint64_t answers_dropped = 0;  // to no open request, or from somebody else
   std::uint64_t exits_ignored = 0;    // signals of processes that are no participants, or repeated
+  std::uint64_t actor_restarts = 0;
+  std::uint64_t undecided = 0;  // inputs given up: deciding them threw, and no actor was left
   friend bool operator==(const ConversationCounters&, const ConversationCounters&) = default;
 };
 

@@ -411,16 +411,42 @@ TEST_F(ConversationCoreTest, WithoutAServiceTheConversationFailsWithNoService) {
   EXPECT_EQ(all<effect::Finish>().size(), 1U);
 }
 
-TEST_F(ConversationCoreTest, TheActorsCrashFailsTheConversation) {
+TEST_F(ConversationCoreTest, AnActorThatCrashesTooOftenFailsTheConversation) {
   activate();
   receive(11, 1);
   when(input::ActorCrashed{ExitReason::killed()});
   EXPECT_EQ(state.phase, Phase::kFailed);
-  EXPECT_EQ(told(11), "ConversationFailed: actor crashed: killed");
+  EXPECT_EQ(told(11), "ConversationFailed: actor crashed: killed, beyond 5 restarts within 10s");
   EXPECT_EQ(all<effect::End>().size(), 1U);
   EXPECT_TRUE(all<effect::Finish>().empty()) << "the participant has not ended yet";
   crash(ExitReason::shutdown());
   EXPECT_EQ(all<effect::Finish>().size(), 1U);
+}
+
+TEST_F(ConversationCoreTest, AnEndByForceWaitsForNobodyAndKeepsWhatWasAnswered) {
+  activate();
+  send(2);
+  answer(1);
+  receive(12, 2);
+  Step ended = end_by_force(std::move(state), {Errc::kConversationFailed, "worn out"});
+  state = std::move(ended.next);
+  effects = std::move(ended.effects);
+  EXPECT_EQ(state.phase, Phase::kFailed);
+  EXPECT_TRUE(state.finished);
+  EXPECT_EQ(told(12), "ConversationFailed: worn out");
+  ASSERT_EQ(all<effect::Finish>().size(), 1U);
+  EXPECT_EQ(all<effect::Finish>()[0].correlated.count(message(1)), 1U);
+  EXPECT_TRUE(end_by_force(std::move(state), {Errc::kInternal, "again"}).effects.empty());
+}
+
+TEST_F(ConversationCoreTest, AnEndByForceOfAClosingConversationClosesIt) {
+  activate();
+  when(input::CloseRequested{WaiterId{7}});
+  Step ended = end_by_force(std::move(state), {Errc::kConversationFailed, "worn out"});
+  EXPECT_EQ(ended.next.phase, Phase::kClosed);
+  EXPECT_FALSE(ended.next.failure);
+  effects = std::move(ended.effects);
+  EXPECT_EQ(told(7), "reply ");
 }
 
 // --- attached ---
@@ -561,6 +587,11 @@ TEST(ConversationConfig, WhatThisVersionCannotDoIsRefused) {
   }
   EXPECT_EQ(validate({CrashPolicy::kFail, {one, one}}).error().code, Errc::kUnsupported);
   EXPECT_EQ(validate({CrashPolicy::kFail, {}}).error().code, Errc::kUsage);
+  ConversationConfig bounds{CrashPolicy::kFail, {one}};
+  bounds.actor_restarts_max = 0;
+  EXPECT_TRUE(validate(bounds)) << "no restart at all is a choice";
+  bounds.actor_restart_period = 0s;
+  EXPECT_EQ(validate(bounds).error().code, Errc::kUsage);
   EXPECT_EQ(
       validate({CrashPolicy::kFail, {ParticipantConfig::owned(ServiceName{"a b"})}}).error().code,
       Errc::kUsage);

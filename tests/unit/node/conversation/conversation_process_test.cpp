@@ -344,31 +344,6 @@ TEST_F(ConversationProcessTest, CloseRacesWithEverything) {
   }
 }
 
-TEST_F(ConversationProcessTest, TheActorsDeathFailsTheConversation) {
-  auto handle = open();
-  const MessageId kept = send(handle, "kept");
-  const Told waits = nothing();
-  auto pending = handle.start_ask(Payload{"silent"}, {}, into(waits));
-  run();
-  scheduler.exit(handle.actor_pid().value(), ExitReason::kill());
-  run();
-  EXPECT_EQ(*waits, "ConversationFailed: actor crashed: killed");
-  EXPECT_EQ(handle.query_state().phase, Phase::kFailed);
-  EXPECT_EQ(scheduler.counts().processes, 0U);
-  EXPECT_EQ(receive(handle, kept), "ok kept");
-}
-
-TEST_F(ConversationProcessTest, AnInputThatTheActorDidNotDecideIsDecidedAfterItsDeath) {
-  auto handle = open();
-  run();
-  const Told asked = nothing();
-  auto pending = handle.start_ask(Payload{"x"}, {}, into(asked));
-  scheduler.exit(handle.actor_pid().value(), ExitReason::kill());
-  run();
-  EXPECT_EQ(*asked, "ConversationFailed: conversation failed: actor crashed: killed");
-  EXPECT_EQ(scheduler.counts().processes, 0U);
-}
-
 TEST_F(ConversationProcessTest, AKilledConversationLeavesNobodyWaitingAndNothingRunning) {
   auto handle = open();
   const Told waits = nothing();
@@ -381,85 +356,6 @@ TEST_F(ConversationProcessTest, AKilledConversationLeavesNobodyWaitingAndNothing
   EXPECT_EQ(supervisor.open(), 0U);
   EXPECT_EQ(handle.query_state().phase, Phase::kFailed);
   EXPECT_EQ(close(handle), "ok ");
-}
-
-// A decision that throws loses the state: what runs is ended and who waits is told all the same.
-TEST_F(ConversationProcessTest, ADecisionThatThrowsLeavesNothingBehind) {
-  auto config = std::make_shared<const ConversationConfig>(
-      CrashPolicy::kFail, std::vector{ParticipantConfig::owned(kToy)});
-  ConversationState state{scheduler.new_conversation_id(), config};
-  auto cell = std::make_shared<ConversationCell>(snapshot_of(state));
-  int inputs = 0;
-  auto record = std::make_shared<ConversationRecord>(ConversationRecord{
-      .state = std::move(state),
-      .cell = cell,
-      .decide = [&inputs](ConversationState s, const Input& input, TimePoint when) {
-        if (++inputs == 4) throw std::runtime_error("hook");
-        return step(std::move(s), input, when);
-      }});
-  int ended = 0;
-  const Pid pid = scheduler.spawn(
-      std::make_unique<ConversationProcess>(record, directory, [&ended] { ++ended; }));
-  std::vector<Told> told;
-  for (std::uint64_t n = 1; n <= 3; ++n) {
-    told.push_back(nothing());
-    call::Send send{{1, n}, Payload{"silent"}, {}, std::nullopt, std::nullopt};
-    send.reply.emplace(WaiterId{n},
-                       Ticket{std::make_shared<Waiter>(into(told.back())), cell, question::Send{}});
-    scheduler.send_local(pid, std::make_unique<CallMessage>(std::move(send)));
-    run();
-  }
-  EXPECT_EQ(inputs, 4) << "three sends and a participant";
-  for (const Told& t : told) {
-    EXPECT_EQ(*t, "ConversationFailed: conversation failed: actor crashed: hook");
-  }
-  EXPECT_EQ(cell->snapshot().phase, Phase::kFailed);
-  EXPECT_EQ(ended, 1);
-  EXPECT_EQ(scheduler.counts().processes, 0U);
-  EXPECT_EQ(scheduler.counts().timers, 0U);
-}
-
-/// Counts the exits that it sees of others.
-class Bystander final : public Process {
- public:
-  explicit Bystander(int& exits) : exits_(exits) {}
-  void on_start(Context& context) override { context.trap_exits(true); }
-  void handle(Context&, Message message) override {
-    if (std::holds_alternative<message::Exited>(message)) ++exits_;
-  }
-
- private:
-  int& exits_;
-};
-
-TEST_F(ConversationProcessTest, AnAttachedPidIsLetGoOfWhenADecisionThrows) {
-  int exits = 0;
-  const Pid bystander = scheduler.spawn(std::make_unique<Bystander>(exits));
-  ConversationState state{
-      scheduler.new_conversation_id(),
-      std::make_shared<const ConversationConfig>(
-          CrashPolicy::kFail, std::vector{ParticipantConfig::attached("helper", bystander)})};
-  auto cell = std::make_shared<ConversationCell>(snapshot_of(state));
-  const Pid pid = scheduler.spawn(std::make_unique<ConversationProcess>(
-      std::make_shared<ConversationRecord>(
-          ConversationRecord{.state = std::move(state),
-                             .cell = cell,
-                             .decide =
-                                 [](ConversationState s, const Input& input, TimePoint when) {
-                                   if (std::holds_alternative<input::Orphaned>(input)) {
-                                     throw std::runtime_error("hook");
-                                   }
-                                   return step(std::move(s), input, when);
-                                 }}),
-      directory, [] {}));
-  call::Send send{{1, 1}, Payload{"x"}, {}, std::nullopt, std::nullopt};
-  scheduler.send_local(pid, std::make_unique<CallMessage>(std::move(send)));
-  scheduler.send_local(pid, std::make_unique<CallMessage>(call::HandlesGone{}));
-  run_for(10s);
-  EXPECT_EQ(cell->snapshot().phase, Phase::kFailed);
-  EXPECT_EQ(exits, 0);
-  EXPECT_EQ(scheduler.counts().processes, 1U);
-  bystanders = 1;
 }
 
 TEST_F(ConversationProcessTest, WithoutAServiceItFailsAtOnce) {
