@@ -23,6 +23,7 @@ constexpr std::size_t kHosts = 3;
 constexpr int kTalks = 30;
 constexpr int kPairs = 12;
 constexpr int kFaults = 8;
+constexpr int kActorKills = 10;
 constexpr Duration kFaultTime = 15s;
 // After the last fault: verdicts, waiting, timeouts of conversations, close timeouts.
 constexpr Duration kHealing = 25s;
@@ -54,6 +55,9 @@ class Drill {
     for (int i = 0; i < kTalks; ++i) world_.events().at(some_time(), [this] { start_talk(); });
     for (int i = 0; i < kPairs; ++i) world_.events().at(some_time(), [this] { start_pair(); });
     for (int i = 0; i < kFaults; ++i) world_.events().at(some_time(), [this] { fault(); });
+    for (int i = 0; i < kActorKills; ++i) {
+      world_.events().at(some_time(), [this] { kill_some_actor(); });
+    }
     world_.run_for(kFaultTime);
     world_.run_for(kHealing);
     judge();
@@ -81,13 +85,17 @@ class Drill {
 
   struct Tally {
     std::uint64_t talks = 0, replies = 0, crashes = 0, pairs_lost = 0, deaths = 0, fenced = 0;
+    std::uint64_t actor_restarts = 0;
   };
   void add_to(Tally& tally) const {
     tally.deaths += world_.deaths().size();
     for (const auto& talk : talks_) {
       ++tally.talks;
       tally.replies += static_cast<std::uint64_t>(talk.record->replies);
-      if (talk.record->end) tally.crashes += talk.record->end->crashes.size();
+      if (talk.record->end) {
+        tally.crashes += talk.record->end->crashes.size();
+        tally.actor_restarts += talk.record->end->counters.actor_restarts;
+      }
     }
     for (const auto& pair : pairs_) {
       const auto& reason = pair.record->exit_reason;
@@ -217,6 +225,21 @@ class Drill {
     }
   }
 
+  // A fault that nobody may notice: of a conversation that is open, if there is any.
+  void kill_some_actor() {
+    std::vector<const Talk*> open;
+    for (const Talk& talk : talks_) {
+      if (talk.record->open && world_.node(talk.node).alive()) open.push_back(&talk);
+    }
+    if (open.empty()) return;
+    const Talk& talk = *open[random_.below(open.size())];
+    const auto actor = talk.record->open->actor_pid();
+    if (!actor) return;
+    auto& node = world_.node(talk.node);
+    node.scheduler().exit(*actor, ExitReason::kill());
+    node.poke();
+  }
+
   void restart(std::size_t host) {
     if (on(host).alive() || world_.now() > TimePoint{kFaultTime + 10s}) return;
     start(host);
@@ -291,6 +314,11 @@ class Drill {
       violations_->add("a conversation never ended");
       return;
     }
+    const auto& failure = record.end->failure;
+    if (failure && failure->detail.find("actor crashed") != std::string::npos &&
+        record.end->counters.actor_restarts < 5) {
+      violations_->add("a conversation failed of its actor's death: " + failure->detail);
+    }
     const auto crashed = record.errors.contains(Errc::kParticipantCrashed);
     if (record.end->crashes.size() > 1) violations_->add("a crash recorded twice");
     if (crashed && record.end->crashes.empty()) violations_->add("a crash not recorded");
@@ -353,12 +381,14 @@ TEST_P(ClusterSim, KeepsItsPromisesUnderFaults) {
   RecordProperty("seeds", std::to_string(runs));
   std::printf(
       "seeds %llu, faults %d, conversations %llu, replies %llu, crashes %llu, pairs that "
-      "lost their node %llu, deaths %llu, fenced %llu\n",
+      "lost their node %llu, deaths %llu, fenced %llu, actors restarted %llu\n",
       static_cast<unsigned long long>(runs), faults, static_cast<unsigned long long>(tally.talks),
       static_cast<unsigned long long>(tally.replies),
       static_cast<unsigned long long>(tally.crashes),
       static_cast<unsigned long long>(tally.pairs_lost),
-      static_cast<unsigned long long>(tally.deaths), static_cast<unsigned long long>(tally.fenced));
+      static_cast<unsigned long long>(tally.deaths), static_cast<unsigned long long>(tally.fenced),
+      static_cast<unsigned long long>(tally.actor_restarts));
+  EXPECT_TRUE(one || tally.actor_restarts > runs) << "it was tried";
 }
 INSTANTIATE_TEST_SUITE_P(Parts, ClusterSim, ::testing::Range<std::uint64_t>(0, kParts));
 

@@ -193,6 +193,7 @@ class TalkProcess final : public Process {
     }
     handle_ = std::move(*handle);
     record_->id = handle_->id();
+    record_->open = handle_;
     for (std::uint64_t i = 0; i < kWindow; ++i) ask_next(context);
   }
 
@@ -239,6 +240,7 @@ class TalkProcess final : public Process {
       record_->closed = true;
       record_->end = handle_->query_state();
       handle_.reset();
+      record_->open.reset();
       context.exit(ExitReason::normal());
       return;
     }

@@ -51,6 +51,7 @@ struct TalkRecord {
   std::map<Errc, int> errors;
   bool closed = false;
   std::optional<ConversationSnapshot> end;
+  std::optional<ConversationHandle> open;  // while it is
 };
 
 /// Opens a conversation with `service`, sends `requests` one after another, a few at a time, waits
