@@ -1,5 +1,6 @@
 #include "node/conversation/conversation_cell.hpp"
 
+#include <string>
 #include <utility>
 
 namespace liminal {
@@ -7,6 +8,7 @@ namespace liminal {
 void ConversationCell::publish(ConversationSnapshot snapshot) {
   const std::lock_guard lock{mutex_};
   snapshot_ = std::move(snapshot);
+  if (!notifiers_.empty()) exits_may_be_due_.store(true, std::memory_order_relaxed);
 }
 
 void ConversationCell::publish(const ConversationCounters& counters) {
@@ -35,6 +37,7 @@ ConversationSnapshot ConversationCell::snapshot() const {
   copy.counters.answers_dropped += dropped_answers_.load(std::memory_order_relaxed);
   copy.counters.actor_restarts = actor_restarts_.load(std::memory_order_relaxed);
   copy.counters.undecided = undecided_.load(std::memory_order_relaxed);
+  copy.counters.notifiers_thrown = notifiers_thrown_.load(std::memory_order_relaxed);
   return copy;
 }
 
@@ -53,13 +56,74 @@ void ConversationCell::archive(effect::Finish over) {
 }
 
 void ConversationCell::lost() {
-  const std::lock_guard lock{mutex_};
-  if (archived_) return;
-  archived_ = true;
-  snapshot_.ended = true;
-  if (is_terminal(snapshot_.phase)) return;
-  snapshot_.phase = ConversationPhase::kFailed;
-  snapshot_.failure = Error{Errc::kConversationFailed, "the conversation's process was killed"};
+  {
+    const std::lock_guard lock{mutex_};
+    if (!archived_ && !is_terminal(snapshot_.phase)) {
+      snapshot_.phase = ConversationPhase::kFailed;
+      snapshot_.failure = Error{Errc::kConversationFailed, "the conversation's process was killed"};
+    }
+    archived_ = true;
+    snapshot_.ended = true;
+    if (!notifiers_.empty()) exits_may_be_due_.store(true, std::memory_order_relaxed);
+  }
+  tell_exits();
+}
+
+// --- exit notifiers ---
+
+std::optional<ParticipantExit> ConversationCell::exit_for(RoleIndex role,
+                                                          CrashPolicy policy) const {
+  const ParticipantStatus& participant = snapshot_.participants[role];
+  if (!participant.reason && !snapshot_.ended) return std::nullopt;
+  return exit_of(participant, policy);
+}
+
+Result<void> ConversationCell::notify_exit(RoleIndex role, CrashPolicy policy,
+                                           std::size_t waiting_max, ExitNotifier notifier) {
+  std::optional<ParticipantExit> recorded;
+  {
+    const std::lock_guard lock{mutex_};
+    recorded = exit_for(role, policy);
+    if (!recorded) {
+      if (notifiers_.size() >= waiting_max) {
+        return fail(Errc::kRejected, std::to_string(notifiers_.size()) +
+                                         " exit notifiers wait, exit-notifiers-max is " +
+                                         std::to_string(waiting_max));
+      }
+      notifiers_.push_back({role, policy, std::move(notifier)});
+      return {};
+    }
+  }
+  tell(notifier, *recorded);
+  return {};
+}
+
+void ConversationCell::tell_exits() {
+  if (!exits_may_be_due_.exchange(false, std::memory_order_relaxed)) return;
+  std::vector<std::pair<Notifier, ParticipantExit>> due;
+  {
+    const std::lock_guard lock{mutex_};
+    std::vector<Notifier> waiting;
+    for (Notifier& notifier : notifiers_) {
+      if (auto exit = exit_for(notifier.role, notifier.policy)) {
+        due.emplace_back(std::move(notifier), *std::move(exit));
+      } else {
+        waiting.push_back(std::move(notifier));
+      }
+    }
+    notifiers_ = std::move(waiting);
+  }
+  for (const auto& [notifier, exit] : due) tell(notifier.call, exit);
+}
+
+/// The application's code, in a turn that is not its own: an exception there is no crash of the
+/// conversation, nor of the caller that happened to register late.
+void ConversationCell::tell(const ExitNotifier& notifier, const ParticipantExit& exit) {
+  try {
+    notifier(exit);
+  } catch (...) {
+    notifiers_thrown_.fetch_add(1, std::memory_order_relaxed);
+  }
 }
 
 Error ConversationCell::too_late(const Question& question) const {

@@ -2,13 +2,16 @@
 #pragma once
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <utility>
 #include <variant>
+#include <vector>
 
 #include "node/conversation/conversation_core.hpp"
 #include "node/conversation/waiter.hpp"
@@ -25,8 +28,14 @@ struct Close {};
 }  // namespace question
 using Question = std::variant<question::Send, question::Receive, question::Close>;
 
+/// Told once how a participant's part ended; see ConversationHandle::on_exit().
+using ExitNotifier = std::function<void(const ParticipantExit&)>;
+
 /// The actor publishes after each decision, before its effects are carried out: whoever was told of
 /// a crash finds it here. When the conversation ends, what was not received yet is kept here.
+///
+/// Exit notifiers wait here too, so that no crash of an actor loses one. Each is called exactly
+/// once: at the latest when the conversation's process ends, since that calls lost().
 ///
 /// Thread-safety: all functions from any thread.
 /// Ownership: shared by the conversation's process, its handles and their messages.
@@ -48,8 +57,19 @@ class ConversationCell {
 
   /// Keeps what can still be received.
   void archive(effect::Finish over);
-  /// The process went without finishing: killed from outside. No effect after archive().
+  /// The process went without finishing: killed from outside. After archive() no more than
+  /// tell_exits().
   void lost();
+
+  /// Calls the notifier now, in this thread, if that exit is recorded or the conversation is over;
+  /// else keeps it. Errors: kRejected when `waiting_max` wait, of all roles together.
+  /// REQUIRES: `role` is one of the snapshot's participants.
+  [[nodiscard]] Result<void> notify_exit(RoleIndex role, CrashPolicy policy,
+                                         std::size_t waiting_max, ExitNotifier notifier);
+  /// Calls the notifiers whose moment has come, in the order of their registration, without a lock
+  /// held. What they throw is counted and goes no further. Called by the conversation's process
+  /// after each decision that was published. Cost: one load where none can be due.
+  void tell_exits();
 
   /// For calls that the process did not answer: as it would have at its end.
   void answer(const Question& question, Waiter& waiter);
@@ -57,9 +77,21 @@ class ConversationCell {
   [[nodiscard]] WaiterId new_waiter_id();
 
  private:
+  struct Notifier {
+    RoleIndex role;
+    CrashPolicy policy;
+    ExitNotifier call;
+  };
+
   [[nodiscard]] Error too_late(const Question& question) const;  // REQUIRES: mutex_ is held
+  /// nullopt while its participant's part goes on. REQUIRES: mutex_ is held
+  [[nodiscard]] std::optional<ParticipantExit> exit_for(RoleIndex role, CrashPolicy policy) const;
+  void tell(const ExitNotifier& notifier, const ParticipantExit& exit);
+
   std::atomic<std::uint64_t> next_waiter_{1};
   std::atomic<std::uint64_t> dropped_answers_{0}, actor_restarts_{0}, undecided_{0};
+  std::atomic<std::uint64_t> notifiers_thrown_{0};
+  std::atomic<bool> exits_may_be_due_{false};  // notifiers wait, and a snapshot came
 
   mutable std::mutex mutex_;
   ConversationSnapshot snapshot_;            // GUARDED_BY mutex_
@@ -67,6 +99,7 @@ class ConversationCell {
   bool archived_ = false;                    // GUARDED_BY mutex_
   std::map<MessageId, Outcome> correlated_;  // GUARDED_BY mutex_
   std::map<std::uint64_t, Outcome> inbox_;   // GUARDED_BY mutex_; by arrival
+  std::vector<Notifier> notifiers_;          // GUARDED_BY mutex_; in order of registration
 };
 
 /// A waiter on its way to the outcome: wherever it is dropped, the cell answers, so that nobody

@@ -68,6 +68,19 @@ const ConversationId& ConversationHandle::id() const { return shared_->id; }
 const Pid& ConversationHandle::pid() const { return shared_->pid; }
 std::optional<Pid> ConversationHandle::actor_pid() const { return shared_->cell->actor(); }
 
+Result<void> ConversationHandle::on_exit(const std::string& role, ExitNotifier notifier) {
+  if (!notifier) return fail(Errc::kUsage, "an exit notifier must be something to call");
+  const auto& participants = shared_->config->participants;
+  const auto found = std::find_if(participants.begin(), participants.end(),
+                                  [&](const ParticipantConfig& p) { return p.role == role; });
+  if (found == participants.end()) {
+    return fail(Errc::kUsage, "'" + escaped_tail(role, 63) + "' is no role of this conversation");
+  }
+  return shared_->cell->notify_exit(static_cast<RoleIndex>(found - participants.begin()),
+                                    shared_->config->on_crash, shared_->config->exit_notifiers_max,
+                                    std::move(notifier));
+}
+
 // --- not blocking ---
 
 bool ConversationHandle::Pending::cancel() {
@@ -181,6 +194,14 @@ ConversationHandle::Completion ConversationHandle::tell(const Pid& to, std::uint
   return [registry = shared_->registry, to, tag](Outcome outcome) {
     if (Scheduler* const scheduler = registry->scheduler()) {
       scheduler->send_local(to, std::make_unique<ConversationOutcome>(tag, std::move(outcome)));
+    }
+  };
+}
+
+ExitNotifier ConversationHandle::tell_exit(const Pid& to, std::uint64_t tag) const {
+  return [registry = shared_->registry, to, tag](const ParticipantExit& exit) {
+    if (Scheduler* const scheduler = registry->scheduler()) {
+      scheduler->send_local(to, std::make_unique<ConversationExit>(tag, exit));
     }
   };
 }

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string>
 #include <utility>
 
 #include "node/conversation/conversation_registry.hpp"
@@ -17,6 +18,15 @@ struct ConversationOutcome final : LocalMessage {
       : tag(the_tag), outcome(std::move(the_outcome)) {}
   std::uint64_t tag;
   Outcome outcome;
+};
+
+/// The end of a participant's part, for a process that asked through
+/// ConversationHandle::tell_exit().
+struct ConversationExit final : LocalMessage {
+  ConversationExit(std::uint64_t the_tag, ParticipantExit the_exit)
+      : tag(the_tag), exit(std::move(the_exit)) {}
+  std::uint64_t tag;
+  ParticipantExit exit;
 };
 
 /// A conversation, to talk through. Copies are the same conversation; when the last one is gone the
@@ -70,6 +80,22 @@ class ConversationHandle {
   /// crashed more often than actor_restarts_max allows.
   [[nodiscard]] std::optional<Pid> actor_pid() const;
 
+  /// Has `notifier` called exactly once with how the part of the participant in `role` ended: when
+  /// its exit is recorded, with the instant of the record; before on_exit() returns if it was
+  /// recorded already; and when the conversation ends or is lost without it (an attached pid let
+  /// go, an instance never made, or killed after close_timeout), without a reason. close() returns
+  /// after it. No crash of an actor loses or repeats it.
+  ///
+  /// It runs in some worker's turn, in the calling thread, or in the one that destroys the
+  /// scheduler, and must return soon: what the conversation does next waits for it. It may call
+  /// whatever does not block, on this handle too, on_exit() included. An exception that leaves it
+  /// is counted (notifiers_thrown) and does nothing else. It is destroyed after its call; a handle
+  /// in it keeps the conversation until then, as every handle does.
+  ///
+  /// Errors, and it is not called: kUsage (no such role, nothing to call), kRejected
+  /// (exit_notifiers_max wait).
+  [[nodiscard]] Result<void> on_exit(const std::string& role, ExitNotifier notifier);
+
   // --- for processes, and whoever must not block ---
 
   using Completion = Waiter::Completion;
@@ -102,6 +128,8 @@ class ConversationHandle {
 
   /// A completion that sends `to` a ConversationOutcome with the tag. REQUIRES: `to` is local.
   [[nodiscard]] Completion tell(const Pid& to, std::uint64_t tag) const;
+  /// A notifier that sends `to` a ConversationExit with the tag. REQUIRES: `to` is local.
+  [[nodiscard]] ExitNotifier tell_exit(const Pid& to, std::uint64_t tag) const;
 
  private:
   friend class ConversationSupervisor;

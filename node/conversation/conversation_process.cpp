@@ -32,6 +32,7 @@ void ConversationProcess::handle(Context& context, Message message) {
   if (over_) return;
   std::visit([&](auto& m) { on_message(context, std::move(m)); }, message);
   pump(context);
+  cell_->tell_exits();
 }
 
 // --- what arrives ---
@@ -334,6 +335,7 @@ void ConversationProcess::carry_out(Context& context, effect::StartEndTimer& sta
 void ConversationProcess::carry_out(Context& context, effect::Finish& finish) {
   over_ = true;
   cell_->archive(std::move(finish));
+  cell_->tell_exits();  // before who closed it is told
   for (const auto& [role, pid] : instances_) context.exit(pid, ExitReason::kill());
   for (const Pid& pid : attached_) context.unlink(pid);
   if (actor_) {

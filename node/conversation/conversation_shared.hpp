@@ -10,10 +10,12 @@ namespace liminal {
 /// Tells the conversation when the last handle is gone.
 struct ConversationHandle::Shared {
   Shared(std::shared_ptr<ConversationRegistry> the_registry, const Directory& the_directory,
-         std::shared_ptr<ConversationCell> the_cell, ConversationId the_id, Pid the_pid)
+         std::shared_ptr<ConversationCell> the_cell,
+         std::shared_ptr<const ConversationConfig> the_config, ConversationId the_id, Pid the_pid)
       : registry(std::move(the_registry)),
         directory(the_directory),
         cell(std::move(the_cell)),
+        config(std::move(the_config)),
         id(the_id),
         pid(std::move(the_pid)) {}
   ~Shared();
@@ -29,6 +31,7 @@ struct ConversationHandle::Shared {
   const std::shared_ptr<ConversationRegistry> registry;
   const Directory& directory;
   const std::shared_ptr<ConversationCell> cell;
+  const std::shared_ptr<const ConversationConfig> config;
   const ConversationId id;
   const Pid pid;
 };

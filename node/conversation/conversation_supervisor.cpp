@@ -22,14 +22,15 @@ Result<ConversationHandle> ConversationSupervisor::spawn(ConversationConfig conf
     return tl::unexpected{reserved.error()};
   }
 
-  ConversationState state{id, std::make_shared<const ConversationConfig>(std::move(config))};
+  auto shared_config = std::make_shared<const ConversationConfig>(std::move(config));
+  ConversationState state{id, shared_config};
   auto cell = std::make_shared<ConversationCell>(snapshot_of(state));
   auto record = std::make_shared<ConversationRecord>(
       ConversationRecord{.state = std::move(state), .cell = cell});
   const Pid pid = scheduler_.spawn(std::make_unique<ConversationProcess>(
       std::move(record), directory_, [registry = registry_, id] { registry->ended(id); }));
-  ConversationHandle handle{std::make_shared<ConversationHandle::Shared>(registry_, directory_,
-                                                                         std::move(cell), id, pid)};
+  ConversationHandle handle{std::make_shared<ConversationHandle::Shared>(
+      registry_, directory_, std::move(cell), std::move(shared_config), id, pid)};
   if (!registry_->started(id, pid)) registry_->post(pid, call::Close{});
   return handle;
 }

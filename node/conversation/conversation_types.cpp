@@ -85,10 +85,28 @@ Result<void> validate(const ConversationConfig& config) {
   }
   if (config.placement_timeout <= Duration::zero() || config.close_timeout <= Duration::zero() ||
       config.orphan_timeout < Duration::zero() || config.requests_max == 0 ||
-      config.waiters_max == 0 || config.actor_restart_period <= Duration::zero()) {
+      config.waiters_max == 0 || config.actor_restart_period <= Duration::zero() ||
+      config.exit_notifiers_max == 0) {
     return fail(Errc::kUsage, "a conversation's timeouts and bounds must be positive");
   }
   return {};
+}
+
+ParticipantExit exit_of(const ParticipantStatus& participant, CrashPolicy policy) {
+  return {participant.role,
+          participant.name,
+          participant.pid,
+          participant.reason,
+          participant.exited_at,
+          policy,
+          participant.health == ParticipantHealth::kCrashed};
+}
+
+std::string to_string(const ParticipantExit& exit) {
+  if (!exit.pid) return exit.name + " was never started";
+  const std::string who = exit.name + " on " + exit.pid->node.value();
+  if (!exit.reason) return who + ": no exit was seen";
+  return who + (exit.crash ? " crashed: " : " exited: ") + to_string(*exit.reason);
 }
 
 std::string to_string(const CrashRecord& crash) {

@@ -91,6 +91,8 @@ struct ConversationConfig {
   /// Zero: the first one does.
   std::size_t actor_restarts_max = 5;
   Duration actor_restart_period = std::chrono::seconds{10};
+  /// Notifiers that wait for an exit at the same time. Beyond it one is kRejected.
+  std::size_t exit_notifiers_max = 1024;
 };
 
 /// Whether this version can carry out `config`. Errors: kUnsupported (a policy other than Fail,
@@ -152,6 +154,24 @@ struct CrashRecord {
 /// "upper on node-b: exit status 3".
 [[nodiscard]] std::string to_string(const CrashRecord& crash);
 
+/// How a participant's part in a conversation ended, as an exit notifier is told.
+struct ParticipantExit {
+  std::string role;
+  std::string name;                  // its service; of an attached pid its role
+  std::optional<Pid> pid;            // none: it was never started
+  std::optional<ExitReason> reason;  // none: the conversation ended, and no exit was seen before
+  std::optional<TimePoint> at;  // when the conversation decided on the exit; with a reason only
+  CrashPolicy policy;
+  bool crash;  // recorded as one
+  friend bool operator==(const ParticipantExit&, const ParticipantExit&) = default;
+};
+
+[[nodiscard]] ParticipantExit exit_of(const ParticipantStatus& participant, CrashPolicy policy);
+
+/// "upper on node-b crashed: exit status 3", "upper on node-b exited: normal", "upper was never
+/// started", "helper on node-b: no exit was seen".
+[[nodiscard]] std::string to_string(const ParticipantExit& exit);
+
 struct ConversationCounters {
   std::uint64_t sent = 0;             // requests taken
   std::uint64_t refused = 0;          // sends not taken
@@ -161,6 +181,7 @@ struct ConversationCounters {
   std::uint64_t exits_ignored = 0;    // signals of processes that are no participants, or repeated
   std::uint64_t actor_restarts = 0;
   std::uint64_t undecided = 0;  // inputs given up: deciding them threw, and no actor was left
+  std::uint64_t notifiers_thrown = 0;  // exit notifiers that an exception left
   friend bool operator==(const ConversationCounters&, const ConversationCounters&) = default;
 };
 

@@ -314,6 +314,10 @@ class Drill {
       violations_->add("a conversation never ended");
       return;
     }
+    if (record.exits_told != 1) {
+      violations_->add("an exit notifier was called " + std::to_string(record.exits_told) +
+                       " times");
+    }
     const auto& failure = record.end->failure;
     if (failure && failure->detail.find("actor crashed") != std::string::npos &&
         record.end->counters.actor_restarts < 5) {

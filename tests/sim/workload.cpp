@@ -194,6 +194,9 @@ class TalkProcess final : public Process {
     handle_ = std::move(*handle);
     record_->id = handle_->id();
     record_->open = handle_;
+    const auto counted = handle_->on_exit(
+        service_.value(), [record = record_](const ParticipantExit&) { ++record->exits_told; });
+    if (!counted) violations_->add("an exit notifier was refused: " + counted.error().detail);
     for (std::uint64_t i = 0; i < kWindow; ++i) ask_next(context);
   }
 

@@ -52,6 +52,7 @@ struct TalkRecord {
   bool closed = false;
   std::optional<ConversationSnapshot> end;
   std::optional<ConversationHandle> open;  // while it is
+  int exits_told = 0;                      // how often its exit notifier was called
 };
 
 /// Opens a conversation with `service`, sends `requests` one after another, a few at a time, waits

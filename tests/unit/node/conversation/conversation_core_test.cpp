@@ -592,6 +592,9 @@ TEST(ConversationConfig, WhatThisVersionCannotDoIsRefused) {
   EXPECT_TRUE(validate(bounds)) << "no restart at all is a choice";
   bounds.actor_restart_period = 0s;
   EXPECT_EQ(validate(bounds).error().code, Errc::kUsage);
+  bounds.actor_restart_period = 1s;
+  bounds.exit_notifiers_max = 0;
+  EXPECT_EQ(validate(bounds).error().code, Errc::kUsage);
   EXPECT_EQ(
       validate({CrashPolicy::kFail, {ParticipantConfig::owned(ServiceName{"a b"})}}).error().code,
       Errc::kUsage);
