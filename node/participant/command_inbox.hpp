@@ -16,15 +16,16 @@
 
 namespace liminal::command_runner {
 
-/// One command, as both its holder and the runner's thread see it.
+/// One child, as both its holder and the runner's thread see it.
 /// Thread-safety: all of it.
 class Ticket {
  public:
   explicit Ticket(std::uint64_t number) : number_(number) {}
 
   [[nodiscard]] std::uint64_t number() const { return number_; }
-  /// True for the first who asks: the holder may drop the command, or the runner may complete it.
+  /// True for the first who asks: the holder may drop the child, or the runner may tell its end.
   [[nodiscard]] bool claim() { return !claimed_.exchange(true); }
+  [[nodiscard]] bool is_claimed() const { return claimed_; }
 
  private:
   std::uint64_t number_;
@@ -36,10 +37,23 @@ struct Begin {
   Command command;
   CommandRunner::Completion completion;
 };
+struct Open {
+  std::shared_ptr<Ticket> ticket;
+  PipeCommand command;
+  PipeEvents events;
+};
+struct Ask {
+  std::uint64_t number;
+  Payload request;
+  std::size_t reply_bytes_max;
+};
+struct Kill {
+  std::uint64_t number;
+};
 struct Drop {
   std::uint64_t number;
 };
-using Order = std::variant<Begin, Drop>;
+using Order = std::variant<Begin, Open, Ask, Kill, Drop>;
 
 /// Thread-safety: all functions may be called from any thread.
 class Inbox {

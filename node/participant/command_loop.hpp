@@ -1,4 +1,4 @@
-// The command runner's thread: one epoll loop over the minder and the pipes of all commands.
+// The command runner's thread: one epoll loop over the minder and the streams of all children.
 #pragma once
 
 #include <cstddef>
@@ -8,19 +8,30 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <variant>
 
+#include "common/base/time.hpp"
+#include "node/participant/child_streams.hpp"
 #include "node/participant/command_inbox.hpp"
+#include "node/participant/command_task.hpp"
 #include "node/participant/minder_link.hpp"
+#include "node/participant/pipe_task.hpp"
 
 namespace liminal {
 
-/// See CommandRunner, which owns the thread.
+/// See CommandRunner, which owns the thread. What a child's bytes mean is its task's; this knows
+/// the minder, and which child an event is about.
+///
+/// A child whose end is due, as its task says, and does not come for kEndPatience is ended.
 ///
 /// Thread affinity: run() and the destructor on one thread, with all signals blocked: it writes
-/// into pipes whose readers may be gone. Lifetime: the destructor ends all commands and blocks
+/// into pipes whose readers may be gone. Lifetime: the destructor ends all children and blocks
 /// until they and the minder are gone.
 class CommandLoop {
  public:
+  /// Long beside the moment between a process's last words and the news of its end.
+  static constexpr Duration kEndPatience = std::chrono::seconds{1};
+
   /// Errors: kInternal.
   [[nodiscard]] static Result<std::unique_ptr<CommandLoop>> make(
       std::shared_ptr<command_runner::Inbox> inbox, std::string minder_program, MinderLink minder,
@@ -33,30 +44,30 @@ class CommandLoop {
   void run();
 
  private:
-  /// A command that the minder was told to start.
-  struct Active {
-    std::shared_ptr<command_runner::Ticket> ticket;
-    CommandRunner::Completion completion;
-    Payload input;
-    std::size_t output_bytes_max;
-    Descriptor stdin_end;  // ours, all three; closed when there is nothing more to do with it
-    Descriptor stdout_end;
-    Descriptor stderr_end;
-    std::size_t fed_bytes = 0;
-    std::string output = {};
-    std::string stderr_tail = {};
+  /// A child that the minder was told to start.
+  struct Child {
+    std::variant<CommandTask, PipeTask> task;
     pid_t group = 0;  // 0: not known yet
+    std::optional<TimePoint> end_due_since = {};
   };
-  using ActiveCommands = std::map<std::uint64_t, Active>;
+  using Children = std::map<std::uint64_t, Child>;
 
   CommandLoop(std::shared_ptr<command_runner::Inbox> inbox, std::string minder_program,
-              Descriptor epoll, std::size_t commands_max);
+              StreamPoll poll, std::size_t commands_max);
 
-  void obey(command_runner::Order order);
-  void drop(std::uint64_t number);
+  void obey(command_runner::Begin begin);
+  void obey(command_runner::Open open);
+  void obey(command_runner::Ask ask);
+  void obey(command_runner::Kill kill);
+  void obey(command_runner::Drop drop);
   void start_waiting();
   void start(command_runner::Begin begin);
-  void complete(ActiveCommands::iterator command, CommandOutcome outcome);
+  /// Has the minder start one. Errors: why it cannot, for people.
+  [[nodiscard]] tl::expected<ChildStreams, std::string> start_child(
+      std::uint64_t number, const std::string& text, const CommandEnvironment& environment);
+  [[nodiscard]] bool kill_waiting(std::uint64_t number);
+  void tell_minder_to_kill(std::uint64_t number);
+  void erase(Children::iterator child);
 
   [[nodiscard]] Result<void> ensure_minder();
   void adopt(MinderLink minder);
@@ -65,23 +76,19 @@ class CommandLoop {
   void lose_minder();
   void watch_unsent();
 
-  void on_stream(std::uint64_t tag);
-  void feed(Active& active);
-  /// Reads at most `bytes_max` bytes of stdout; false if the command was completed for them.
-  bool read_output(ActiveCommands::iterator command, std::size_t bytes_max);
-  void read_stderr(Active& active, std::size_t bytes_max);
-  void on_exit(ActiveCommands::iterator command, int wait_status);
-
-  [[nodiscard]] bool watch(int descriptor, std::uint32_t events, std::uint64_t tag);
-  void close(Descriptor& descriptor);
+  void on_stream(std::uint64_t tag, std::uint32_t events);
+  void follow(Children::iterator child, ChildNext next);
+  void end_overstayers();
+  [[nodiscard]] int timeout_ms() const;
 
   std::shared_ptr<command_runner::Inbox> inbox_;
   std::string minder_program_;
-  Descriptor epoll_;
+  StreamPoll poll_;
   std::size_t commands_max_;
-  std::string buffer_;  // for reads
   std::deque<command_runner::Begin> waiting_;
-  ActiveCommands active_;
+  Children children_;
+  std::size_t commands_ = 0;  // of the children
+  std::size_t ends_due_ = 0;  // of the children
   std::optional<MinderLink> minder_;
   bool unsent_is_watched_ = false;
 };

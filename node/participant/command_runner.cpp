@@ -9,9 +9,12 @@
 
 namespace liminal {
 
+using command_runner::Ask;
 using command_runner::Begin;
 using command_runner::Drop;
 using command_runner::Inbox;
+using command_runner::Kill;
+using command_runner::Open;
 using command_runner::Ticket;
 
 namespace {
@@ -34,10 +37,10 @@ class AllSignalsBlocked {
 
 }  // namespace
 
-RunningCommand::RunningCommand(std::shared_ptr<Inbox> inbox, std::shared_ptr<Ticket> ticket)
+RunningChild::RunningChild(std::shared_ptr<Inbox> inbox, std::shared_ptr<Ticket> ticket)
     : inbox_(std::move(inbox)), ticket_(std::move(ticket)) {}
 
-RunningCommand& RunningCommand::operator=(RunningCommand&& other) noexcept {
+RunningChild& RunningChild::operator=(RunningChild&& other) noexcept {
   if (this != &other) {
     drop();
     inbox_ = std::move(other.inbox_);
@@ -46,11 +49,17 @@ RunningCommand& RunningCommand::operator=(RunningCommand&& other) noexcept {
   return *this;
 }
 
-RunningCommand::~RunningCommand() { drop(); }
+RunningChild::~RunningChild() { drop(); }
 
-void RunningCommand::drop() noexcept {
+void RunningChild::drop() noexcept {
   if (ticket_ && ticket_->claim()) inbox_->post(Drop{ticket_->number()});
   ticket_.reset();
+}
+
+void RunningCommand::kill() { inbox_->post(Kill{ticket_->number()}); }
+
+void RunningPipe::ask(Payload request, std::size_t reply_bytes_max) {
+  inbox_->post(Ask{ticket_->number(), std::move(request), reply_bytes_max});
 }
 
 Result<std::unique_ptr<CommandRunner>> CommandRunner::start(Settings settings) {
@@ -84,6 +93,12 @@ RunningCommand CommandRunner::run(Command command, Completion completion) {
   auto ticket = std::make_shared<Ticket>(inbox_->next_number());
   inbox_->post(Begin{ticket, std::move(command), std::move(completion)});
   return RunningCommand{inbox_, std::move(ticket)};
+}
+
+RunningPipe CommandRunner::open(PipeCommand command, PipeEvents events) {
+  auto ticket = std::make_shared<Ticket>(inbox_->next_number());
+  inbox_->post(Open{ticket, std::move(command), std::move(events)});
+  return RunningPipe{inbox_, std::move(ticket)};
 }
 
 }  // namespace liminal

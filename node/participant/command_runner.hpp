@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -14,10 +15,13 @@
 
 namespace liminal {
 
+/// Added to the environment of the node, replacing what has the same name there.
+using CommandEnvironment = std::vector<std::pair<std::string, std::string>>;
+
+/// One input, one output.
 struct Command {
   std::string text;  // for sh -c
-  // Added to the environment of the node, replacing what has the same name there.
-  std::vector<std::pair<std::string, std::string>> environment = {};
+  CommandEnvironment environment = {};
   Payload input = {};
   std::size_t output_bytes_max;
 };
@@ -27,26 +31,43 @@ struct Command {
 /// (16777216 bytes)", "cannot start: ...", "minder died".
 using CommandOutcome = tl::expected<Payload, std::string>;
 
+/// A child that lives on, and answers each message on its stdin with one on its stdout: a length of
+/// 4 bytes, big-endian, and the payload, both ways.
+struct PipeCommand {
+  std::string text;  // for sh -c
+  CommandEnvironment environment = {};
+};
+
+/// Called on the runner's thread; they return soon and throw nothing.
+struct PipeEvents {
+  /// To the one request that was unanswered.
+  std::function<void(Payload)> replied;
+  /// Once, and the last. nullopt: it ended by itself, with exit status 0 and nothing unanswered.
+  /// Else why that is a failure, on one line, with the end of stderr: "exit status 3", "exit status
+  /// 0 with a request unanswered", "output that no request asked for, ...", "cannot start: ..."
+  std::function<void(std::optional<std::string>)> ended;
+};
+
 namespace command_runner {
 class Inbox;
 class Ticket;
 }  // namespace command_runner
 
-/// Holds a command: destroying it before the command ended kills the command, its process group and
-/// everything that descends from it, and drops the completion. A completion that has begun on the
-/// runner's thread may still be running then.
+/// Holds a child: destroying it kills the child, if it did not end before, its process group and
+/// everything that descends from it, and drops what it would still tell. A call that has begun on
+/// the runner's thread may still be running then.
 ///
-/// Lifetime: may outlive its runner, whose end ends the command.
-class [[nodiscard]] RunningCommand {
+/// Lifetime: may outlive its runner, whose end ends the child.
+class [[nodiscard]] RunningChild {
  public:
-  RunningCommand(RunningCommand&&) noexcept = default;
-  RunningCommand& operator=(RunningCommand&& other) noexcept;
-  ~RunningCommand();
+  RunningChild(RunningChild&&) noexcept = default;
+  RunningChild& operator=(RunningChild&& other) noexcept;
+  ~RunningChild();
 
- private:
+ protected:
   friend class CommandRunner;
-  RunningCommand(std::shared_ptr<command_runner::Inbox> inbox,
-                 std::shared_ptr<command_runner::Ticket> ticket);
+  RunningChild(std::shared_ptr<command_runner::Inbox> inbox,
+               std::shared_ptr<command_runner::Ticket> ticket);
   void drop() noexcept;
 
   // Both shared with the runner's thread, which this may outlive.
@@ -54,19 +75,41 @@ class [[nodiscard]] RunningCommand {
   std::shared_ptr<command_runner::Ticket> ticket_;  // null: moved from
 };
 
-/// Owns one minder process and one thread, which feeds stdin, reads stdout and stderr, and
-/// completes commands. A command is complete when its main process ended and what it had written by
-/// then is read; a descendant that holds stdout open delays nothing, and is killed. Stdin left
-/// unread is no failure. Of stderr the end is kept.
+class [[nodiscard]] RunningCommand : public RunningChild {
+ public:
+  /// Ends it as dropping does, but its completion is called when it is gone.
+  void kill();
+
+ private:
+  using RunningChild::RunningChild;
+  friend class CommandRunner;
+};
+
+class [[nodiscard]] RunningPipe : public RunningChild {
+ public:
+  /// Returns at once. A child that is gone drops it: its end was, or will be, told.
+  /// `reply_bytes_max`: a longer reply is the child's failure.
+  /// REQUIRES: the request before was answered; a payload's length fits into 32 bits.
+  void ask(Payload request, std::size_t reply_bytes_max);
+
+ private:
+  using RunningChild::RunningChild;
+  friend class CommandRunner;
+};
+
+/// Owns one minder process and one thread, which feeds stdin, reads stdout and stderr, and tells
+/// ends. A child has ended when its main process has and what that had written by then is read; a
+/// descendant that holds stdout open delays nothing, and is killed. A command's stdin left unread
+/// is no failure. Of stderr the end is kept.
 ///
-/// If the minder dies, so do all commands ("minder died"); the next command gets a new one.
+/// If the minder dies, so do all children ("minder died"); the next one gets a new minder.
 ///
-/// Bound: `commands_max` run at once, each of which takes three descriptors here; more wait for
-/// their turn in order.
+/// Bound: `commands_max` commands run at once, more wait for their turn in order; pipes, which do
+/// not end by themselves, are the caller's to bound. Each child takes three descriptors here.
 ///
 /// Thread-safety: run() may be called from any thread.
-/// Lifetime: the destructor blocks until every command and the minder are gone; their completions
-/// are dropped. A completion must not destroy the runner.
+/// Lifetime: the destructor blocks until every child and the minder are gone; what they would
+/// tell is dropped. A completion must not destroy the runner.
 class CommandRunner {
  public:
   struct Settings {
@@ -86,6 +129,9 @@ class CommandRunner {
 
   /// Returns at once. Every failure comes through `completion`.
   RunningCommand run(Command command, Completion completion);
+  /// Returns at once. Every failure comes through `events`. Cost: a request and its reply wake the
+  /// runner's thread once each and spawn nothing.
+  RunningPipe open(PipeCommand command, PipeEvents events);
 
  private:
   CommandRunner(std::shared_ptr<command_runner::Inbox> inbox, std::thread thread);

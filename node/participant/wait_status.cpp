@@ -22,12 +22,16 @@ std::string signal_text(int number) {
 std::optional<std::string> failure_of(int wait_status, std::string_view stderr_text) {
   if (WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == 0) return std::nullopt;
 
-  std::string text = WIFEXITED(wait_status)
+  return with_stderr(WIFEXITED(wait_status)
                          ? "exit status " + std::to_string(WEXITSTATUS(wait_status))
-                         : signal_text(WTERMSIG(wait_status));
+                         : signal_text(WTERMSIG(wait_status)),
+                     stderr_text);
+}
+
+std::string with_stderr(std::string what, std::string_view stderr_text) {
   while (stderr_text.ends_with('\n') || stderr_text.ends_with('\r')) stderr_text.remove_suffix(1);
-  if (!stderr_text.empty()) text += ": " + escaped_tail(stderr_text, kStderrShownBytes);
-  return text;
+  if (!stderr_text.empty()) what += ": " + escaped_tail(stderr_text, kStderrShownBytes);
+  return what;
 }
 
 }  // namespace liminal

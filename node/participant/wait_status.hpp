@@ -17,4 +17,7 @@ inline constexpr std::size_t kStderrKeptBytes = 2 * kStderrShownBytes;
 /// ": " and the end of `stderr_text`, without its last line break, escaped onto the line.
 [[nodiscard]] std::optional<std::string> failure_of(int wait_status, std::string_view stderr_text);
 
+/// `what`, followed by the end of `stderr_text` as above.
+[[nodiscard]] std::string with_stderr(std::string what, std::string_view stderr_text);
+
 }  // namespace liminal
