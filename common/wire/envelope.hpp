@@ -17,7 +17,7 @@ enum class EnvelopeKind : std::uint8_t {
   kRequest = 0,  // do this
   kReply = 1,    // the request `parent` is done, with this reply
   kDone = 2,     // the request `parent` is done, without a reply
-  kExpired = 3,  // the request `parent` was out of time before it started
+  kExpired = 3,  // the request `parent` was out of time before it was done; it may have begun
 };
 
 /// Its publisher is the process that sends it: the `from` of the signal that carries it, which the

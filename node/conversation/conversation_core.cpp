@@ -315,7 +315,7 @@ void Decision::operator()(const input::Answered& answered) {
     case EnvelopeKind::kExpired:
       settle(found->first, found->second,
              fail(Errc::kConversationTimeout,
-                  "request " + to_string(found->first) + " was out of time before it was started"),
+                  "request " + to_string(found->first) + " was out of time before it was done"),
              true);
       return;
     case EnvelopeKind::kRequest:

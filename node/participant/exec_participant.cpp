@@ -45,6 +45,8 @@ void ExecParticipant::begin(Context& context, const Request& request) {
                          });
 }
 
+void ExecParticipant::interrupt(Context&) { running_->kill(); }
+
 bool ExecParticipant::on_local(Context& context, LocalMessage& message) {
   auto* ended = dynamic_cast<CommandEnded*>(&message);
   if (ended == nullptr) return false;
@@ -52,6 +54,8 @@ bool ExecParticipant::on_local(Context& context, LocalMessage& message) {
   CommandOutcome outcome = ended->take_outcome();
   if (outcome) {
     finish(context, *std::move(outcome));
+  } else if (is_overdue()) {
+    finish(context, std::nullopt);  // killed for its deadline: nobody has crashed
   } else {
     crash(context, std::move(outcome.error()));
   }

@@ -17,7 +17,8 @@ namespace liminal {
 using PostLocal = std::function<bool(const Pid& to, LocalMessagePtr message)>;
 
 /// The payload is the command's stdin, its stdout the reply. A command that fails is this
-/// participant's crash; a participant that ends takes its command with it.
+/// participant's crash; a participant that ends takes its command with it. The command of a request
+/// that expires is killed, which is no crash; the next one starts when it is gone.
 ///
 /// The command finds LIMINAL_CALL_CONVERSATION, _SERVICE, _NODE, _MESSAGE (the idempotence key),
 /// _ATTEMPT and _ACTION (process) in its environment.
@@ -36,6 +37,7 @@ class ExecParticipant final : public ParticipantProcess {
 
  private:
   void begin(Context& context, const Request& request) override;
+  void interrupt(Context& context) override;
   bool on_local(Context& context, LocalMessage& message) override;
 
   Settings settings_;

@@ -14,6 +14,9 @@ void ParticipantProcess::handle(Context& context, Message message) {
     take(context, received->from, std::move(received->envelope));
   } else if (auto* local = std::get_if<LocalMessagePtr>(&message)) {
     if (!*local || !on_local(context, **local)) return ignore();
+  } else if (auto* fired = std::get_if<message::TimerFired>(&message)) {
+    if (!deadline_timer_ || fired->timer != *deadline_timer_) return ignore();
+    expire(context);
   } else {
     return ignore();
   }
@@ -37,21 +40,44 @@ void ParticipantProcess::take(Context& context, const Pid& from, Envelope envelo
 }
 
 void ParticipantProcess::begin_next(Context& context) {
-  while (!crashed_ && !current_ && !waiting_.empty()) {
-    current_ = std::move(waiting_.front());
-    waiting_.pop_front();
+  while (!crashed_ && !begun_ && (current_ || !waiting_.empty())) {
+    if (!current_) {
+      current_ = std::move(waiting_.front());
+      waiting_.pop_front();
+    }
     const auto& deadline = current_->request.deadline;
     if (deadline && *deadline <= context.now()) {
-      answer(context, *current_, EnvelopeKind::kExpired, {});
-      current_.reset();
+      expire(context);
       continue;
     }
+    if (overdue_) break;
+    begun_ = true;
     begin(context, current_->request);
   }
+  if (crashed_ || !current_ || !current_->request.deadline || deadline_timer_) return;
+  deadline_timer_ = context.start_timer(*current_->request.deadline - context.now());
+}
+
+void ParticipantProcess::expire(Context& context) {
+  answer(context, take_current(context), EnvelopeKind::kExpired, {});
+  if (!std::exchange(begun_, false)) return;
+  overdue_ = true;
+  interrupt(context);
+}
+
+ParticipantProcess::Waiting ParticipantProcess::take_current(Context& context) {
+  if (deadline_timer_) context.cancel_timer(*deadline_timer_);
+  deadline_timer_.reset();
+  return *std::exchange(current_, std::nullopt);
 }
 
 void ParticipantProcess::finish(Context& context, std::optional<Payload> reply) {
-  const Waiting asked = *std::exchange(current_, std::nullopt);
+  if (std::exchange(overdue_, false)) {
+    if (reply) ++ledger().late_replies;
+    return;
+  }
+  begun_ = false;
+  const Waiting asked = take_current(context);
   const std::size_t bytes_max = ledger().payload_bytes_max.load();
   if (asked.wants_reply && reply && reply->size() > bytes_max) {
     crash(context, "reply of " + std::to_string(reply->size()) + " bytes exceeds payload-max (" +
@@ -68,6 +94,11 @@ void ParticipantProcess::finish(Context& context, std::optional<Payload> reply) 
 void ParticipantProcess::crash(Context& context, std::string text) {
   crashed_ = true;
   context.exit(ExitReason::error(std::move(text)));
+}
+
+void ParticipantProcess::leave(Context& context) {
+  crashed_ = true;
+  context.exit(ExitReason::normal());
 }
 
 void ParticipantProcess::answer(Context& context, const Waiting& asked, EnvelopeKind kind,

@@ -4,126 +4,15 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <future>
-
-#include "command_harness.hpp"
-#include "common/base/text.hpp"
-#include "node/participant/service_registry.hpp"
-#include "node/scheduler/scheduler.hpp"
-#include "node/scheduler/workers.hpp"
+#include "service_harness.hpp"
 
 namespace liminal {
 namespace {
 
+using test::request;
 using ::testing::ElementsAre;
 
-const NodeName kNode{"here"};
-constexpr ConversationId kConversation{1, 2};
-
-/// As a conversation does: spawns an instance linked to it, sends all requests at once, collects
-/// the answers, ends after the last one or at the participant's end.
-class Asker final : public Process {
- public:
-  using Answers = std::vector<std::string>;
-
-  Asker(ServiceName service, std::vector<Envelope> requests, std::promise<Answers> done)
-      : service_(std::move(service)), requests_(std::move(requests)), done_(std::move(done)) {}
-
-  void on_start(Context& context) override {
-    context.trap_exits(true);
-    (void)context.spawn_service(Pid{kNode, local_incarnation(), Serial{0}}, service_,
-                                kConversation);
-  }
-
-  void handle(Context& context, Message message) override {
-    if (auto* spawned = std::get_if<message::Spawned>(&message)) {
-      if (!spawned->instance) return end(context, spawned->instance.error().detail);
-      for (Envelope& request : requests_) context.send(*spawned->instance, std::move(request));
-    } else if (auto* received = std::get_if<message::Received>(&message)) {
-      const Envelope& envelope = received->envelope;
-      std::string text = std::to_string(envelope.parent->low) + ": ";
-      if (envelope.kind == EnvelopeKind::kDone) text += "done";
-      if (envelope.kind == EnvelopeKind::kExpired) text += "expired";
-      answers_.push_back(text + std::string{envelope.payload.view()});
-      if (answers_.size() == requests_.size()) {
-        context.exit(ExitReason::shutdown());
-        done_.set_value(answers_);
-      }
-    } else if (auto* exited = std::get_if<message::Exited>(&message)) {
-      end(context, "exit: " + to_string(exited->reason));
-    }
-  }
-
- private:
-  void end(Context& context, std::string text) {
-    answers_.push_back(std::move(text));
-    context.exit(ExitReason::normal());
-    done_.set_value(answers_);
-  }
-
-  ServiceName service_;
-  std::vector<Envelope> requests_;
-  std::promise<Answers> done_;
-  Answers answers_;
-};
-
-Envelope request(std::uint64_t number, std::string payload, bool wants_reply = true) {
-  return Envelope{.kind = EnvelopeKind::kRequest,
-                  .id = {8, number},
-                  .conversation = kConversation,
-                  .attempt = 2,
-                  .wants_reply = wants_reply,
-                  .payload = Payload{std::move(payload)}};
-}
-
-class ExecParticipantTest : public test::CommandTest {
- protected:
-  ExecParticipantTest() {
-    ::setenv("LIMINAL_TEST_MARK", mark.c_str(), 1);  // the minder hands it on
-    start({});
-    ::unsetenv("LIMINAL_TEST_MARK");
-    registry.emplace(
-        ServiceRegistry::Settings{.node = kNode},
-        ServiceRegistry::ExecSupport{*runner, [this](const Pid& to, LocalMessagePtr message) {
-                                       return scheduler->send_local(to, std::move(message));
-                                     }});
-    scheduler.emplace(Scheduler::Settings{.node = kNode, .seed = 1}, [](Signal) {});
-    scheduler->set_service_factory(
-        [this](const signal::SpawnRequest& wanted) { return registry->make(wanted); });
-  }
-  ~ExecParticipantTest() override {
-    workers.reset();
-    runner.reset();  // its completions reach the scheduler
-    scheduler.reset();
-  }
-
-  void serve(const std::string& definition) {
-    ASSERT_TRUE(registry->add(*parse_service(definition)));
-  }
-
-  std::pair<Pid, std::future<Asker::Answers>> begin(const std::string& service,
-                                                    std::vector<Envelope> requests) {
-    if (!workers) {
-      workers.emplace(*scheduler, clock, Workers::Settings{.workers = 2, .blocking = 1});
-    }
-    std::promise<Asker::Answers> done;
-    auto answers = done.get_future();
-    const Pid asker = scheduler->spawn(
-        std::make_unique<Asker>(ServiceName{service}, std::move(requests), std::move(done)));
-    return {asker, std::move(answers)};
-  }
-
-  Asker::Answers ask(const std::string& service, std::vector<Envelope> requests) {
-    auto [asker, answers] = begin(service, std::move(requests));
-    if (answers.wait_for(std::chrono::seconds{30}) != std::future_status::ready) return {"hangs"};
-    return answers.get();
-  }
-
-  SystemClock clock;
-  std::optional<ServiceRegistry> registry;
-  std::optional<Scheduler> scheduler;
-  std::optional<Workers> workers;
-};
+class ExecParticipantTest : public test::ServiceTest {};
 
 TEST_F(ExecParticipantTest, EachRequestIsACommandAndTheyRunInOrder) {
   serve("upper=exec:tr a-z A-Z");
@@ -171,6 +60,35 @@ TEST_F(ExecParticipantTest, AnExpiredRequestIsNotStarted) {
   Envelope late = request(1, "late");
   late.deadline = clock.now();
   EXPECT_THAT(ask("echo", {late, request(2, "fine")}), ElementsAre("1: expired", "2: fine"));
+}
+
+// Contract: what runs for a request that expires is ended, and nobody has crashed.
+TEST_F(ExecParticipantTest, ARequestThatExpiresWhileItRunsIsKilledAndTheNextOneServed) {
+  serve(
+      "slow=exec:read x; test $x = fast && echo $x && exit; trap '' TERM; sleep 1000 & sleep 1000");
+  Envelope late = request(1, "slow\n");
+  const auto begin_at = clock.now();
+  late.deadline = begin_at + std::chrono::milliseconds{300};
+  auto [asker, answers] = begin("slow", {late, request(2, "fast\n"), request(3, "fast\n")});
+  ASSERT_TRUE(test::eventually([this] { return sleepers() == 2; }));
+  ASSERT_EQ(answers.wait_for(std::chrono::seconds{30}), std::future_status::ready);
+  EXPECT_GE(clock.now() - begin_at, std::chrono::milliseconds{300});
+  EXPECT_THAT(answers.get(), ElementsAre("1: expired", "2: fast\n", "3: fast\n"));
+  EXPECT_TRUE(test::eventually([this] { return sleepers() == 0; }));
+}
+
+// The next command starts when the killed one is gone: one at a time means one.
+TEST_F(ExecParticipantTest, TwoCommandsOfOneParticipantNeverRunTogether) {
+  const std::string file = ::testing::TempDir() + "liminal-" + mark;
+  serve("alone=exec:read x; test \"$x\" = run && { echo $$ > " + file +
+        "; exec sleep 1000; }; kill -0 $(cat " + file + ") 2>&- && echo together || echo alone");
+  for (std::uint64_t i = 0; i < 5; ++i) {
+    Envelope late = request(1, "run\n");
+    late.deadline = clock.now() + std::chrono::milliseconds{100};
+    EXPECT_THAT(ask("alone", {late, request(2, "look\n")}),
+                ElementsAre("1: expired", "2: alone\n"));
+  }
+  ::unlink(file.c_str());
 }
 
 }  // namespace

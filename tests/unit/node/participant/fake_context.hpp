@@ -3,6 +3,7 @@
 
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -22,6 +23,7 @@ class FakeContext final : public Context {
   std::vector<Sent> sent;
   std::optional<ExitReason> exited;
   std::deque<std::function<LocalMessagePtr()>> blocking;
+  std::map<TimerId, TimePoint> timers;  // when each is due
   TimePoint time{};
 
   const Pid& self() const override { return self_; }
@@ -45,8 +47,12 @@ class FakeContext final : public Context {
     return SpawnId{1};
   }
   void abandon_spawn(SpawnId) override {}
-  TimerId start_timer(Duration) override { return TimerId{1}; }
-  void cancel_timer(TimerId) override {}
+  TimerId start_timer(Duration after) override {
+    const TimerId timer{++timers_started_};
+    timers.emplace(timer, time + after);
+    return timer;
+  }
+  void cancel_timer(TimerId timer) override { timers.erase(timer); }
   void run_blocking(std::function<LocalMessagePtr()> work) override {
     blocking.push_back(std::move(work));
   }
@@ -57,6 +63,7 @@ class FakeContext final : public Context {
   Pid self_{NodeName{"here"}, local_incarnation(), Serial{9}};
   Random random_{1};
   std::uint64_t ids_ = 0;
+  std::uint64_t timers_started_ = 0;
 };
 
 }  // namespace liminal::test

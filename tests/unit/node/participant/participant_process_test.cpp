@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <stdexcept>
 #include <string>
 
@@ -64,6 +65,23 @@ class ParticipantProcessTest : public ::testing::Test {
     auto work = std::move(context.blocking.front());
     context.blocking.pop_front();
     process.handle(context, work());
+  }
+
+  /// What the scheduler would do.
+  void fire_due_timers(Process& process) {
+    for (;;) {
+      const auto due = std::find_if(context.timers.begin(), context.timers.end(),
+                                    [this](const auto& t) { return t.second <= context.time; });
+      if (due == context.timers.end()) return;
+      const TimerId timer = due->first;
+      context.timers.erase(due);
+      process.handle(context, message::TimerFired{timer});
+    }
+  }
+
+  Envelope with_deadline(Envelope envelope, Duration at) {
+    envelope.deadline = TimePoint{at};
+    return envelope;
   }
 
   std::vector<std::string> answers() const {
@@ -174,6 +192,57 @@ TEST_F(ParticipantProcessTest, ARequestThatExpiresWhileItWaitsIsNotStarted) {
   EXPECT_THAT(answers(), ElementsAre("1 reply <a>", "2 expired", "3 reply <c>"));
 }
 
+TEST_F(ParticipantProcessTest, ARequestThatExpiresWhileItRunsIsAnsweredThenAndItsLateReplyDropped) {
+  const auto process = make<SlowUpper>();
+  give(*process, with_deadline(request(1, "a"), 5s));
+  context.time = TimePoint{5s - 1ns};
+  fire_due_timers(*process);
+  EXPECT_TRUE(context.sent.empty());
+  context.time = TimePoint{5s};
+  fire_due_timers(*process);
+  EXPECT_THAT(answers(), ElementsAre("1 expired"));
+  run_one_blocking(*process);
+  give(*process, request(2, "b"));
+  run_one_blocking(*process);
+  EXPECT_THAT(answers(), ElementsAre("1 expired", "2 reply <b>"));
+  EXPECT_EQ(ledger->late_replies.load(), 1u);
+  EXPECT_FALSE(context.exited);
+}
+
+TEST_F(ParticipantProcessTest, NothingBeginsWhileWhatExpiredStillRunsAndDeadlinesCountMeanwhile) {
+  const auto process = make<SlowUpper>();
+  give(*process, with_deadline(request(1, "a"), 5s));
+  give(*process, with_deadline(request(2, "b"), 7s));
+  give(*process, with_deadline(request(3, "c"), 6s));
+  give(*process, request(4, "d"));
+  context.time = TimePoint{5s};
+  fire_due_timers(*process);
+  context.time = TimePoint{7s};
+  fire_due_timers(*process);
+  EXPECT_THAT(answers(), ElementsAre("1 expired", "2 expired", "3 expired"));
+  ASSERT_EQ(context.blocking.size(), 1u);
+  run_one_blocking(*process);  // of the first one
+  EXPECT_EQ(context.sent.size(), 3u);
+  ASSERT_EQ(context.blocking.size(), 1u);
+  run_one_blocking(*process);
+  EXPECT_THAT(answers(), ElementsAre("1 expired", "2 expired", "3 expired", "4 reply <d>"));
+  EXPECT_EQ(ledger->late_replies.load(), 1u);
+}
+
+TEST_F(ParticipantProcessTest, ADeadlineLeavesNoTimerBehind) {
+  const auto process = make<SlowUpper>();
+  give(*process, with_deadline(request(1, "a"), 5s));
+  give(*process, with_deadline(request(2, "b"), 5s));
+  EXPECT_EQ(context.timers.size(), 1u);
+  run_one_blocking(*process);
+  EXPECT_EQ(context.timers.size(), 1u);
+  run_one_blocking(*process);
+  EXPECT_TRUE(context.timers.empty());
+  const auto quick = make<Upper>();
+  give(*quick, with_deadline(request(3, "c"), 5s));
+  EXPECT_TRUE(context.timers.empty());
+}
+
 TEST_F(ParticipantProcessTest, AnExceptionLeavesTheHandlerUnanswered) {
   const auto process = make<Upper>();
   EXPECT_THROW(give(*process, request(1, "throw")), std::runtime_error);
@@ -230,23 +299,32 @@ TEST_F(ParticipantProcessTest, AFactoryThatMakesNothingIsACrash) {
   EXPECT_TRUE(context.sent.empty());
 }
 
-// Whatever the order of arrivals and completions: every request is answered once, in order, unless
-// the participant ended. On failure the seed is printed.
+// Whatever the order of arrivals, completions and deadlines: every request is answered once, in
+// order, and the one whose turn it is not after its deadline. On failure the seed is printed.
 TEST_F(ParticipantProcessTest, AnyInterleavingAnswersEachRequestOnceInOrder) {
-  for (std::uint32_t seed = 0; seed < 200; ++seed) {
+  std::uint64_t late = 0;
+  for (std::uint32_t seed = 0; seed < 300; ++seed) {
     SCOPED_TRACE(::testing::Message() << "seed " << seed);
     Random random{seed};
     context.sent.clear();
     const auto process = make<SlowUpper>(1000);
     std::uint64_t given = 0;
-    for (int i = 0; i < 60; ++i) {
+    std::vector<TimePoint> deadlines;
+    for (int i = 0; i < 80; ++i) {
       context.time += Duration{static_cast<Duration::rep>(random.below(10))};
+      fire_due_timers(*process);
+      ASSERT_LE(context.timers.size(), 1u);
+      const std::size_t answered = context.sent.size();
+      if (answered < given) {
+        ASSERT_GT(deadlines[answered], context.time);
+      }
       if (random.below(2) == 0) {
         Envelope next =
             request(++given, random.below(4) == 0 ? "nothing" : "a", random.below(3) != 0);
         if (random.below(3) == 0) {
-          next.deadline = context.time + Duration{static_cast<Duration::rep>(random.below(20))};
+          next.deadline = context.time + Duration{static_cast<Duration::rep>(random.below(30))};
         }
+        deadlines.push_back(next.deadline.value_or(TimePoint::max()));
         give(*process, next);
       } else if (!context.blocking.empty()) {
         run_one_blocking(*process);
@@ -258,8 +336,11 @@ TEST_F(ParticipantProcessTest, AnyInterleavingAnswersEachRequestOnceInOrder) {
     for (std::uint64_t n = 0; n < given; ++n) {
       EXPECT_EQ(context.sent[n].envelope.parent->low, n + 1);
     }
+    EXPECT_TRUE(context.timers.empty());
     EXPECT_FALSE(context.exited);
+    late = ledger->late_replies.load();
   }
+  EXPECT_GT(late, 100u);  // else this explored nothing of what it is about
 }
 
 }  // namespace
