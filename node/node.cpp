@@ -6,10 +6,6 @@
 namespace liminal {
 namespace {
 
-bool is_exec(const ServiceDefinition& service) {
-  return std::holds_alternative<service_kind::Exec>(service.kind);
-}
-
 // Above the close_timeout that conversations have by default.
 constexpr Duration kCloseBound = std::chrono::seconds{3};
 constexpr std::uint64_t kPayloadBytesMaxAlone = 16 * 1024 * 1024;
@@ -45,7 +41,8 @@ Result<std::unique_ptr<Node>> Node::create(Settings settings,
 
 Result<void> Node::add_services(const std::vector<ServiceDefinition>& services) {
   std::optional<ServiceRegistry::ExecSupport> exec;
-  if (std::any_of(services.begin(), services.end(), is_exec)) {
+  if (std::any_of(services.begin(), services.end(),
+                  [](const ServiceDefinition& service) { return has_children(service.kind); })) {
     auto runner = CommandRunner::start({});
     if (!runner) return tl::unexpected<Error>(std::move(runner.error()));
     runner_ = std::move(*runner);

@@ -12,7 +12,7 @@ using namespace std::chrono_literals;
 
 std::optional<std::string> wrong_service(const std::string& value) {
   if (parse_service(value)) return std::nullopt;
-  return "NAME=KIND, where KIND is echo or exec:COMMAND, e.g. upper=exec:tr a-z A-Z";
+  return "NAME=KIND, where KIND is " + std::string{kServiceKinds} + ", e.g. upper=exec:tr a-z A-Z";
 }
 
 }  // namespace
@@ -33,7 +33,7 @@ config::Options node_option_table() {
                      .wrong = expect::connect_endpoint_or_none()});
   options.push_back({.name = "service",
                      .placeholder = "NAME=KIND",
-                     .help = "a service to offer; KIND is echo or exec:COMMAND",
+                     .help = "a service to offer; KIND is " + std::string{kServiceKinds},
                      .repeatable = true,
                      .wrong = wrong_service});
   options.push_back({.name = "label",

@@ -15,6 +15,7 @@
 #include "node/participant/behaviour_participant.hpp"
 #include "node/participant/exec_participant.hpp"
 #include "node/participant/participant_ledger.hpp"
+#include "node/participant/pipe_participant.hpp"
 #include "node/scheduler/process.hpp"
 
 namespace liminal {
@@ -29,10 +30,20 @@ struct Exec {
   std::string command;
   friend bool operator==(const Exec&, const Exec&) = default;
 };
+struct Pipe {
+  std::string command;
+  friend bool operator==(const Pipe&, const Pipe&) = default;
+};
 
 }  // namespace service_kind
 
-using ServiceKind = std::variant<service_kind::Echo, service_kind::Exec>;
+using ServiceKind = std::variant<service_kind::Echo, service_kind::Exec, service_kind::Pipe>;
+
+/// What parse_service_kind() reads, for messages.
+inline constexpr std::string_view kServiceKinds = "echo, exec:COMMAND or pipe:COMMAND";
+
+/// Whether its instances have children: then a node needs a CommandRunner.
+[[nodiscard]] bool has_children(const ServiceKind& kind);
 
 struct ServiceDefinition {
   ServiceName name;
@@ -40,7 +51,8 @@ struct ServiceDefinition {
   friend bool operator==(const ServiceDefinition&, const ServiceDefinition&) = default;
 };
 
-/// Reads KIND: "echo" or "exec:COMMAND". Errors: kUsage, saying what would be right.
+/// Reads KIND: "echo", "exec:COMMAND" or "pipe:COMMAND". Errors: kUsage, saying what would be
+/// right.
 [[nodiscard]] Result<ServiceDefinition> parse_service_kind(const ServiceName& name,
                                                            std::string_view kind);
 
@@ -58,9 +70,11 @@ class ServiceRegistry {
     NodeName node;
     std::size_t participants_max = 10000;  // beyond it make() is kRejected
     std::size_t requests_max = 4096;       // waiting at one participant; beyond it, it exits
+    std::size_t pipe_children_max =
+        256;  // instances of pipe services; beyond it make() is kRejected
   };
 
-  /// What exec services need. `post` is the scheduler's send_local().
+  /// What exec and pipe services need. `post` is the scheduler's send_local().
   struct ExecSupport {
     CommandRunner& runner;
     PostLocal post;
@@ -71,13 +85,14 @@ class ServiceRegistry {
   /// A service with a behaviour in C++; `factory` may be called from any thread.
   /// Errors: kUsage if there is such a service, or its name is not valid.
   [[nodiscard]] Result<void> add(ServiceName name, BehaviourFactory factory);
-  /// Errors: as above; kUnsupported for an exec without ExecSupport.
+  /// Errors: as above; kUnsupported for an exec or a pipe without ExecSupport.
   [[nodiscard]] Result<void> add(const ServiceDefinition& definition);
 
   /// In order.
   [[nodiscard]] std::vector<ServiceName> names() const;
 
-  /// As Scheduler::ServiceFactory. Errors: kNoService; kRejected at participants_max.
+  /// As Scheduler::ServiceFactory. Errors: kNoService; kRejected at participants_max and
+  /// pipe_children_max.
   [[nodiscard]] Result<std::unique_ptr<Process>> make(const signal::SpawnRequest& request) const;
 
   /// Participants that live.
@@ -85,12 +100,20 @@ class ServiceRegistry {
   /// Messages to participants that were no requests.
   [[nodiscard]] std::uint64_t ignored_messages() const { return ledger_->ignored_messages.load(); }
 
-  /// The longest reply of an exec; told at join. 16 MiB before.
+  /// Replies to requests that had expired while they were carried out.
+  [[nodiscard]] std::uint64_t late_replies() const { return ledger_->late_replies.load(); }
+
+  /// The longest reply; told at join. 16 MiB before.
   void set_payload_bytes_max(std::size_t bytes) { ledger_->payload_bytes_max.store(bytes); }
 
  private:
-  using Maker = std::function<std::unique_ptr<Process>(ParticipantSlot)>;
+  using Made = Result<std::unique_ptr<Process>>;
+  using Maker = std::function<Made(ParticipantSlot, const signal::SpawnRequest&)>;
 
+  [[nodiscard]] Maker maker_of(const ServiceName& name, const service_kind::Echo& echo) const;
+  [[nodiscard]] Maker maker_of(const ServiceName& name, const service_kind::Exec& exec) const;
+  [[nodiscard]] Maker maker_of(const ServiceName& name, const service_kind::Pipe& pipe) const;
+  [[nodiscard]] Maker maker_of(BehaviourFactory factory) const;
   [[nodiscard]] Result<void> add_maker(ServiceName name, Maker maker);
 
   Settings settings_;

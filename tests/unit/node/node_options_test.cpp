@@ -51,7 +51,7 @@ TEST(NodeOptions, WhatIsWrongIsNamedOnOneLine) {
       {{}, "name"},
       {{"--name", "a b"}, "a b"},
       {{"--name", "a", "--service", "x=foo"}, "foo"},
-      {{"--name", "a", "--service", "x=pipe:cat"}, "pipe:cat"},
+      {{"--name", "a", "--service", "x=pipe:"}, "x"},
       {{"--name", "a", "--service", "x=exec:"}, "x"},
       {{"--name", "a", "--service", "echo"}, "echo"},
       {{"--name", "a", "--service", "x=echo", "--service", "x=exec:cat"}, "'x' is given twice"},

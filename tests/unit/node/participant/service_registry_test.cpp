@@ -20,10 +20,12 @@ signal::SpawnRequest request_for(const std::string& service) {
           .conversation = {1, 1}};
 }
 
-TEST(ServiceKindTest, EchoAndExecAreKinds) {
+TEST(ServiceKindTest, EchoExecAndPipeAreKinds) {
   EXPECT_EQ(parse_service_kind(kX, "echo"), (ServiceDefinition{kX, service_kind::Echo{}}));
   EXPECT_EQ(parse_service_kind(kX, "exec:tr a-z A-Z | sed s/=/:/"),
             (ServiceDefinition{kX, service_kind::Exec{"tr a-z A-Z | sed s/=/:/"}}));
+  EXPECT_EQ(parse_service_kind(kX, "pipe:exec:cat"),
+            (ServiceDefinition{kX, service_kind::Pipe{"exec:cat"}}));
   EXPECT_EQ(parse_service("x=exec:a=b"), (ServiceDefinition{kX, service_kind::Exec{"a=b"}}));
 }
 
@@ -32,12 +34,20 @@ TEST(ServiceKindTest, EverythingElseIsRefusedWithWhatWouldBeRight) {
     std::string text, detail;
   };
   for (const Case& c : std::vector<Case>{
-           {"x=foo", "service 'x': kind 'foo' does not exist: write echo or exec:COMMAND"},
-           {"x=pipe:cat", "service 'x': kind 'pipe' does not exist: write echo or exec:COMMAND"},
-           {"x=", "service 'x': kind '' does not exist: write echo or exec:COMMAND"},
-           {"x=Echo", "service 'x': kind 'Echo' does not exist: write echo or exec:COMMAND"},
-           {"x=echo:", "service 'x': kind 'echo' does not exist: write echo or exec:COMMAND"},
-           {"x=exec", "service 'x': kind 'exec' does not exist: write echo or exec:COMMAND"},
+           {"x=foo",
+            "service 'x': kind 'foo' does not exist: write echo, exec:COMMAND or pipe:COMMAND"},
+           {"x=Pipe:cat",
+            "service 'x': kind 'Pipe' does not exist: write echo, exec:COMMAND or pipe:COMMAND"},
+           {"x=pipe",
+            "service 'x': kind 'pipe' does not exist: write echo, exec:COMMAND or pipe:COMMAND"},
+           {"x=pipe: ", "service 'x': pipe without a command: write pipe:COMMAND"},
+           {"x=", "service 'x': kind '' does not exist: write echo, exec:COMMAND or pipe:COMMAND"},
+           {"x=Echo",
+            "service 'x': kind 'Echo' does not exist: write echo, exec:COMMAND or pipe:COMMAND"},
+           {"x=echo:",
+            "service 'x': kind 'echo' does not exist: write echo, exec:COMMAND or pipe:COMMAND"},
+           {"x=exec",
+            "service 'x': kind 'exec' does not exist: write echo, exec:COMMAND or pipe:COMMAND"},
            {"x=exec:", "service 'x': exec without a command: write exec:COMMAND"},
            {"x=exec: \t", "service 'x': exec without a command: write exec:COMMAND"},
            {"x", "service 'x': write NAME=KIND, e.g. upper=exec:tr a-z A-Z"},
@@ -69,11 +79,16 @@ TEST(ServiceRegistryTest, ANameIsTakenOnce) {
   EXPECT_EQ(again.error(), (Error{Errc::kUsage, "service 'x' is defined twice"}));
 }
 
-TEST(ServiceRegistryTest, ExecNeedsARunner) {
+TEST(ServiceRegistryTest, ExecAndPipeNeedARunner) {
   ServiceRegistry registry{{.node = NodeName{"y"}}};
-  const auto added = registry.add({kX, service_kind::Exec{"true"}});
-  ASSERT_FALSE(added);
-  EXPECT_EQ(added.error().code, Errc::kUnsupported);
+  for (const ServiceKind& kind :
+       std::vector<ServiceKind>{service_kind::Exec{"true"}, service_kind::Pipe{"cat"}}) {
+    EXPECT_TRUE(has_children(kind));
+    const auto added = registry.add({kX, kind});
+    ASSERT_FALSE(added);
+    EXPECT_EQ(added.error().code, Errc::kUnsupported);
+  }
+  EXPECT_FALSE(has_children(service_kind::Echo{}));
 }
 
 TEST(ServiceRegistryTest, ParticipantsAreBoundedAndTheirEndsMakeRoom) {
