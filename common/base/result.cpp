@@ -28,6 +28,8 @@ std::string_view name_of(Errc code) {
     case Errc::kTooLarge:
     case Errc::kWouldBlock:
       return "Rejected";
+    case Errc::kDeferred:
+      return "Deferred";
     case Errc::kUnsupported:
       return "Usage";
     case Errc::kMalformed:

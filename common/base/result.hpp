@@ -30,6 +30,7 @@ enum class Errc : std::uint8_t {
   kRejected,             // refused at a limit
   kUnsupported,          // named in the design, not built yet
   kInternal,             // a defect of our own that could be reported instead of crashing
+  kDeferred,             // not taken for now: a mailbox or an outbox is full; may be sent again
 };
 
 /// The name that SURFACE gives the error, e.g. "ParticipantCrashed"; "Internal" where it has none.
