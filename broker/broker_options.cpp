@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <chrono>
 
+#include "common/wire/limits.hpp"
+
 namespace liminal::broker {
 namespace {
 
@@ -16,6 +18,8 @@ constexpr Duration kDownAfterMax = seconds{30};  // zmtp_heartbeat_timeout() is 
 constexpr Duration kRecoveryMax = seconds{60};
 constexpr Duration kBeatIntervalMin = milliseconds{10};
 constexpr std::uint64_t kPayloadMax = std::uint64_t{1} << 30;
+// Room for the longest message, or a node could not be told who is there.
+constexpr std::uint64_t kOutboxMin = 2 * wire::kPartBytesMax;
 
 std::string value_of(const config::Parsed& parsed, const std::string& name) {
   return "--" + name + " (" + parsed.value(name) + ")";
@@ -78,7 +82,17 @@ config::Options broker_option_table() {
         .placeholder = "LEVEL",
         .help = "what is logged to stderr: debug, info, warning, error or off",
         .default_value = "info",
-        .wrong = expect::one_of({"debug", "info", "warning", "error", "off"})}}};
+        .wrong = expect::one_of({"debug", "info", "warning", "error", "off"})},
+       {.name = "nodes-max",
+        .placeholder = "N",
+        .help = "nodes at once, those included that are joining",
+        .default_value = "1024",
+        .wrong = expect::number(1, 65536)},
+       {.name = "outbox-max",
+        .placeholder = "SIZE",
+        .help = "what waits for one node that does not read",
+        .default_value = "64MiB",
+        .wrong = expect::size(kOutboxMin)}}};
 }
 
 Result<BrokerOptions> read_broker_options(const config::Parsed& parsed) {
@@ -92,7 +106,10 @@ Result<BrokerOptions> read_broker_options(const config::Parsed& parsed) {
                                     .lease_margin = std::max(parsed.duration("lease-margin"),
                                                              parsed.duration("beat-interval")),
                                     .recovery = parsed.duration("recovery")},
-                        .log_level = parsed.value("log-level")};
+                        .log_level = parsed.value("log-level"),
+
+                        .nodes_max = static_cast<std::size_t>(parsed.number("nodes-max")),
+                        .outbox_bytes_max = static_cast<std::size_t>(parsed.size("outbox-max"))};
   const ClusterSettings& cluster = options.cluster;
   if (cluster.beat_interval >= cluster.suspect_after) {
     return tl::unexpected(parsed.complaint(

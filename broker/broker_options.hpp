@@ -18,6 +18,8 @@ struct BrokerOptions {
   bool insecure;
   ClusterSettings cluster;
   std::string log_level;
+  std::size_t nodes_max;
+  std::size_t outbox_bytes_max;
 };
 
 /// The table that Options reads; its help is the broker's.

@@ -62,11 +62,13 @@ int serve(const liminal::broker::BrokerOptions& options) {
   if (options.insecure) log.insecure(endpoints);
   liminal::broker::BrokerCore::Settings settings;
   settings.cluster = options.cluster;
+  settings.nodes_max = options.nodes_max;
   BrokerLoop loop{*std::move(door),
                   {settings, liminal::Random{liminal::random_seed()}, clock.now()},
                   clock,
                   waker,
-                  {.beat_interval = options.cluster.beat_interval}};
+                  {.beat_interval = options.cluster.beat_interval,
+                   .outbox_bytes_max = options.outbox_bytes_max}};
   serving.store(&loop);
 
   std::string ready = "ready broker";

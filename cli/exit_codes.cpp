@@ -27,6 +27,7 @@ ExitCode exit_code_of(Errc code) {
     case Errc::kRejected:
     case Errc::kTooLarge:
     case Errc::kWouldBlock:
+    case Errc::kDeferred:
       return ExitCode::kRejected;
     case Errc::kMalformed:
     case Errc::kPeerUnreachable:

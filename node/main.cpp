@@ -6,6 +6,7 @@
 #include <string>
 
 #include "common/base/standard_streams.hpp"
+#include "node/dead_letter_log.hpp"
 #include "node/node_log.hpp"
 #include "node/node_options.hpp"
 
@@ -65,7 +66,9 @@ int serve(liminal::NodeOptions options, const sigset_t& signals) {
   std::printf("ready node %s\n", options.node.name.value().c_str());
   std::fflush(stdout);
 
+  liminal::DeadLetterLog undelivered;
   while (!came(signals, kLook)) {
+    undelivered.look(node.dead_letters(), clock.now());
     if (const auto refused = node.wait_ended(0ms)) return complain(*refused);
   }
   node.stop();
@@ -88,7 +91,10 @@ int main(int argc, char** argv) {
   // What is this node's own must not become its children's: a command in a service may be a node.
   for (const char* own :
        {"LIMINAL_NAME", "LIMINAL_SERVICE", "LIMINAL_LABEL", "LIMINAL_CONFIG",
-        "LIMINAL_JOIN_TIMEOUT", "LIMINAL_ISOLATION_TIMEOUT", "LIMINAL_LOG_LEVEL"}) {
+        "LIMINAL_JOIN_TIMEOUT", "LIMINAL_ISOLATION_TIMEOUT", "LIMINAL_LOG_LEVEL",
+        "LIMINAL_MAILBOX_MAX", "LIMINAL_MAILBOX_BYTES_MAX", "LIMINAL_OUTBOX_MAX",
+        "LIMINAL_PARTICIPANTS_MAX", "LIMINAL_CONVERSATIONS_MAX", "LIMINAL_LINKS_MAX",
+        "LIMINAL_CREDIT_WINDOW", "LIMINAL_REASSEMBLY_MAX", "LIMINAL_DEAD_LETTERS_MAX"}) {
     ::unsetenv(own);
   }
   liminal::set_up_node_log(options->node.name, options->log_level);

@@ -20,7 +20,12 @@ Node::Node(Settings settings) : settings_(std::move(settings)) {
     forward = [this](Signal signal) { answer_alone(std::move(signal)); };
   }
   scheduler_ = std::make_unique<Scheduler>(
-      Scheduler::Settings{.node = settings_.name, .seed = random_seed()}, std::move(forward));
+      Scheduler::Settings{.node = settings_.name,
+                          .seed = random_seed(),
+                          .mailbox = settings_.limits.mailbox,
+                          .links_max = settings_.limits.links_max,
+                          .dead_letters_max = settings_.limits.dead_letters_max},
+      std::move(forward));
 }
 
 Node::~Node() {
@@ -35,7 +40,9 @@ Result<std::unique_ptr<Node>> Node::create(Settings settings,
   if (auto added = node->add_services(services); !added) {
     return tl::unexpected<Error>(std::move(added.error()));
   }
-  node->supervisor_ = std::make_unique<ConversationSupervisor>(*node->scheduler_, node->directory_);
+  node->supervisor_ = std::make_unique<ConversationSupervisor>(
+      *node->scheduler_, node->directory_,
+      ConversationSupervisor::Settings{node->settings_.limits.conversations_max});
   return node;
 }
 
@@ -51,8 +58,10 @@ Result<void> Node::add_services(const std::vector<ServiceDefinition>& services) 
                                        return scheduler_->send_local(to, std::move(message));
                                      }});
   }
-  registry_ =
-      std::make_unique<ServiceRegistry>(ServiceRegistry::Settings{.node = settings_.name}, exec);
+  registry_ = std::make_unique<ServiceRegistry>(
+      ServiceRegistry::Settings{.node = settings_.name,
+                                .participants_max = settings_.limits.participants_max},
+      exec);
   for (const auto& service : services) {
     if (auto added = registry_->add(service); !added) return added;
   }
@@ -83,6 +92,9 @@ Result<void> Node::begin() {
                             .services = registry_->names(),
                             .labels = settings_.labels,
                             .isolation_timeout = settings_.isolation_timeout};
+    core.outbox_bytes_max = settings_.limits.outbox_bytes_max;
+    core.session.credit_window_bytes = settings_.limits.credit_window_bytes;
+    core.session.reassembly_bytes_max = settings_.limits.reassembly_bytes_max;
     const auto load = [this] {
       return NodeLoop::Load{static_cast<std::uint32_t>(registry_->participants()),
                             static_cast<std::uint32_t>(supervisor_->open())};
@@ -122,6 +134,9 @@ void Node::answer_alone(Signal signal) {
   for (auto& effect : effects) {
     if (auto* deliver = std::get_if<node_effect::Deliver>(&effect)) {
       scheduler_->deliver(std::move(deliver->signal));
+    } else if (const auto* dead = std::get_if<node_effect::Undeliverable>(&effect)) {
+      dead_letters().add(DeadLetter::of(dead->cause, dead->send.from, dead->send.to,
+                                        dead->send.envelope, clock_.now()));
     }
   }
 }

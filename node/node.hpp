@@ -36,6 +36,18 @@ class Node {
     /// So long without a broker it gives its incarnation up; longer than the cluster's down-after
     /// and recovery together, or joining ends in kUsage.
     Duration isolation_timeout = std::chrono::seconds{60};
+    /// Everything that can grow on this node; operations.md says what happens at each.
+    struct Limits {
+      MailboxBounds mailbox = {};
+      std::size_t outbox_bytes_max = std::size_t{64} * 1024 * 1024;
+      std::size_t participants_max = 10'000;
+      std::size_t conversations_max = 10'000;
+      std::size_t links_max = 100'000;
+      std::size_t credit_window_bytes = Session::Settings{}.credit_window_bytes;
+      std::size_t reassembly_bytes_max = Session::Settings{}.reassembly_bytes_max;
+      std::size_t dead_letters_max = 1024;
+    };
+    Limits limits = {};
     unsigned workers = 0;   // threads that run processes; 0: as many as there are processors
     unsigned blocking = 8;  // threads for behaviours that declare themselves blocking
   };
@@ -63,6 +75,8 @@ class Node {
   [[nodiscard]] ConversationSupervisor& conversations() { return *supervisor_; }
   [[nodiscard]] Scheduler& scheduler() { return *scheduler_; }
   [[nodiscard]] const Directory& directory() const { return directory_; }
+  /// What of this node could not be delivered, and why. From any thread.
+  [[nodiscard]] DeadLetters& dead_letters() { return scheduler_->dead_letters(); }
 
   /// What the node holds at the moment; all but `processes` and the sessions with nodes that stay
   /// are zero when nothing runs on it or for it.

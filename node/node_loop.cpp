@@ -269,6 +269,11 @@ void NodeLoop::carry_out(NodeCore::Effects effects) {
             scheduler_.send_local(beat_process_, std::make_unique<BeatRequest>());
           } else if constexpr (std::is_same_v<Effect, node_effect::Publish>) {
             directory_.publish(std::move(e.snapshot));
+          } else if constexpr (std::is_same_v<Effect, node_effect::Undeliverable>) {
+            scheduler_.dead_letters().add(
+                DeadLetter::of(e.cause, e.send.from, e.send.to, e.send.envelope, clock_.now()));
+          } else if constexpr (std::is_same_v<Effect, node_effect::UndeliverableUnseen>) {
+            scheduler_.dead_letters().add_unseen(e.cause, e.envelopes);
           } else if constexpr (std::is_same_v<Effect, node_effect::Joined> ||
                                std::is_same_v<Effect, node_effect::Refused>) {
             carry_out(std::move(e));

@@ -10,6 +10,9 @@ namespace {
 
 using namespace std::chrono_literals;
 
+constexpr std::int64_t kMost = 1'000'000'000;
+constexpr std::uint64_t kSmallest = std::uint64_t{64} * 1024;  // below, a bound stops everything
+
 std::optional<std::string> wrong_service(const std::string& value) {
   if (parse_service(value)) return std::nullopt;
   return "NAME=KIND, where KIND is " + std::string{kServiceKinds} + ", e.g. upper=exec:tr a-z A-Z";
@@ -57,6 +60,27 @@ config::Options node_option_table() {
                      .help = "debug, info, warning, error or off",
                      .default_value = "info",
                      .wrong = expect::one_of({"debug", "info", "warning", "error", "off"})});
+  const auto limit = [&](const char* name, const char* placeholder, const char* help,
+                         const char* default_value, config::Wrong wrong) {
+    options.push_back({.name = name,
+                       .placeholder = placeholder,
+                       .help = help,
+                       .default_value = default_value,
+                       .wrong = std::move(wrong)});
+  };
+  limit("mailbox-max", "N", "messages that wait for one process", "4096", expect::number(1, kMost));
+  limit("mailbox-bytes-max", "SIZE", "what they take together", "64MiB", expect::size(kSmallest));
+  limit("outbox-max", "SIZE", "what waits for one other node", "64MiB", expect::size(kSmallest));
+  limit("participants-max", "N", "instances of services at once", "10000",
+        expect::number(1, kMost));
+  limit("conversations-max", "N", "conversations at once", "10000", expect::number(1, kMost));
+  limit("links-max", "N", "links and monitors of one process", "100000", expect::number(1, kMost));
+  limit("credit-window", "SIZE", "what another node may have under way to this one", "4MiB",
+        expect::size(wire::kFirstCreditBytes));
+  limit("reassembly-max", "SIZE", "large payloads of one other node that are taken in at once",
+        "64MiB", expect::size(kSmallest));
+  limit("dead-letters-max", "N", "undelivered messages that are kept to be looked at", "1024",
+        expect::number(1, kMost));
   return {{.program = "liminal-node",
            .arguments = "--name NAME [OPTION]...",
            .summary = "Runs participants: joins a broker and answers for the services it offers."},
@@ -69,6 +93,19 @@ Result<NodeOptions> read_node_options(const config::Parsed& parsed) {
                       .join_timeout = parsed.duration("join-timeout"),
                       .log_level = parsed.value("log-level")};
   options.node.isolation_timeout = parsed.duration("isolation-timeout");
+  const auto number = [&](const char* name) {
+    return static_cast<std::size_t>(parsed.number(name));
+  };
+  const auto size = [&](const char* name) { return static_cast<std::size_t>(parsed.size(name)); };
+  options.node.limits = {
+      .mailbox = {.messages_max = number("mailbox-max"), .bytes_max = size("mailbox-bytes-max")},
+      .outbox_bytes_max = size("outbox-max"),
+      .participants_max = number("participants-max"),
+      .conversations_max = number("conversations-max"),
+      .links_max = number("links-max"),
+      .credit_window_bytes = size("credit-window"),
+      .reassembly_bytes_max = size("reassembly-max"),
+      .dead_letters_max = number("dead-letters-max")};
   if (parsed.value("broker") != "none") options.node.broker = parsed.value("broker");
 
   std::set<ServiceName> names;

@@ -18,11 +18,12 @@ const signal::Send& send_in(const Item& item) {
 
 }  // namespace
 
-Lanes::Lanes(std::size_t credit_window_bytes)
-    : window_(credit_window_bytes), limit_(credit_window_bytes) {}
+Lanes::Lanes(std::size_t first_credit_bytes)
+    : window_(first_credit_bytes), limit_(first_credit_bytes) {}
 
 void Lanes::add(Signal signal) {
   const Serial owner = from_of(signal).serial;
+  queued_bytes_ += wire::weight_bytes(signal);
   const auto [found, is_new] = lanes_.try_emplace(owner, Lane{.owner = owner});
   Lane& lane = found->second;
   lane.queue.emplace_back(std::move(signal));
@@ -115,6 +116,7 @@ void Lanes::take_from(Lane& lane, std::size_t credit_bytes, std::list<Item>& out
   switch (lane.phase) {
     case Phase::kHead:
       if (is_large(lane)) return take_offer(lane, out);
+      queued_bytes_ -= wire::weight_bytes(std::get<Signal>(lane.queue.front()));
       out.splice(out.end(), lane.queue, lane.queue.begin());
       return end_turn(lane);
     case Phase::kBegin:
@@ -134,6 +136,7 @@ void Lanes::take_offer(Lane& lane, std::list<Item>& out) {
 
 void Lanes::take_begin(Lane& lane, std::list<Item>& out) {
   signal::Send& send = send_in(lane.queue.front());
+  queued_bytes_ -= wire::credit_bytes(send.envelope) - send.envelope.payload.size();
   lane.payload = std::exchange(send.envelope.payload, Payload{});
   lane.payload_sent_bytes = 0;
   lane.phase = Phase::kChunk;
@@ -147,6 +150,7 @@ void Lanes::take_chunk(Lane& lane, std::list<Item>& out) {
       lane.payload.view().substr(lane.payload_sent_bytes, wire::kChunkBytesMax);
   out.emplace_back(item::Chunk{lane.transfer, Payload{std::string{bytes}}});
   lane.payload_sent_bytes += bytes.size();
+  queued_bytes_ -= bytes.size();
   if (lane.payload_sent_bytes < lane.payload.size()) return ready_.push_back(&lane);
 
   lane.payload = Payload{};

@@ -6,6 +6,7 @@
 #include <deque>
 #include <list>
 #include <map>
+#include <variant>
 
 #include "common/base/ids.hpp"
 #include "common/wire/data.hpp"
@@ -27,8 +28,8 @@ class Lanes {
   /// At most this many payloads are offered and not yet sent; other large ones wait.
   static constexpr std::size_t kTransfersMax = 1024;
 
-  /// `credit_window_bytes` is where the credit limit starts, and the most that one item takes.
-  explicit Lanes(std::size_t credit_window_bytes);
+  /// `first_credit_bytes` is where the credit limit starts, and the most that one item takes.
+  explicit Lanes(std::size_t first_credit_bytes);
 
   void add(Signal signal);
   /// Answers an offer of the other end; goes out before everything else.
@@ -48,6 +49,19 @@ class Lanes {
   [[nodiscard]] bool may_take() const;
   /// Whether an envelope or chunk was refused by take() for want of credit, and still would be.
   [[nodiscard]] bool is_short_of_credit() const;
+
+  /// What the signals that were not taken weigh, as wire::weight_bytes() says.
+  [[nodiscard]] std::size_t queued_bytes() const { return queued_bytes_; }
+  /// Calls visit(const signal::Send&) for each envelope that was not begun to be taken.
+  template <class Visit>
+  void for_each_envelope(Visit&& visit) const {
+    for (const auto& [owner, lane] : lanes_) {
+      for (const Item& item : lane.queue) {
+        const auto* signal = std::get_if<Signal>(&item);
+        if (const auto* send = signal ? std::get_if<signal::Send>(signal) : nullptr) visit(*send);
+      }
+    }
+  }
 
   /// Whether everything given to add() and add_grant() was taken, to the last chunk.
   [[nodiscard]] bool empty() const { return grants_.empty() && lanes_.empty(); }
@@ -81,6 +95,7 @@ class Lanes {
   std::uint64_t limit_;
   std::uint64_t used_ = 0;
   std::uint64_t last_transfer_ = 0;
+  std::size_t queued_bytes_ = 0;
   std::size_t open_transfers_ = 0;  // offered, and not sent to the last chunk
 
   std::list<Item> grants_;

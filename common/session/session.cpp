@@ -18,21 +18,11 @@ constexpr std::uint64_t kItemsUnacknowledgedMax = 64;
 // Room made at once for the items of a frame; most frames need no more.
 constexpr std::size_t kItemsReserved = 64;
 
-std::size_t text_bytes(const Signal& signal) {
-  if (const auto* exit = std::get_if<signal::Exit>(&signal)) return exit->reason.text.size();
-  if (const auto* down = std::get_if<signal::Down>(&signal)) return down->reason.text.size();
-  if (const auto* reply = std::get_if<signal::SpawnReply>(&signal))
-    return reply->error ? reply->error->detail.size() : 0;
-  return 0;
-}
-
 /// What an item adds to its frame, nearly. Texts of signals count here though they need no credit:
 /// a thousand long exit reasons would pass the limit of a message part.
 std::size_t frame_bytes(const Item& item) {
-  const std::size_t credit = wire::credit_bytes(item);
-  if (credit > 0) return credit;
-  const auto* signal = std::get_if<Signal>(&item);
-  return wire::kItemCreditBytes + (signal == nullptr ? 0 : text_bytes(*signal));
+  if (const auto* signal = std::get_if<Signal>(&item)) return wire::weight_bytes(*signal);
+  return std::max(wire::kItemCreditBytes, wire::credit_bytes(item));
 }
 
 }  // namespace
@@ -40,12 +30,12 @@ std::size_t frame_bytes(const Item& item) {
 Session::Session(SessionNumber number, Settings settings)
     : number_(number),
       settings_(settings),
-      lanes_(settings.credit_window_bytes),
+      lanes_(first_credit(settings)),
       resend_wait_(settings.resend_after),
       reassembly_({.granted_bytes_max = settings.reassembly_bytes_max,
                    .payload_bytes_max = settings.payload_bytes_max,
                    .transfers_max = Lanes::kTransfersMax}),
-      credit_limit_told_(settings.credit_window_bytes) {
+      credit_limit_told_(first_credit(settings)) {
   check(settings.credit_window_bytes > 0 && settings.unacknowledged_items_max > 0 &&
             settings.resend_after > Duration::zero() &&
             settings.resend_after <= settings.resend_after_max,
@@ -130,6 +120,7 @@ std::vector<SessionFrame> Session::collect(TimePoint now, std::size_t frames_max
     acknowledge_at_.reset();
     next_expected_told_ = frame.next_expected;
     credit_limit_told_ = frame.credit_limit;
+    credit_returned_told_ = credit_returned_;
     frames.push_back(std::move(frame));
   }
   const bool waits = !sent_.empty() || lanes_.is_short_of_credit() || unconfirmed_;
@@ -195,7 +186,10 @@ const char* Session::violation_in_new_items(const SessionFrame& frame) const {
 void Session::acknowledged_below(std::uint64_t sequence) {
   if (sequence <= first_unacknowledged()) return;  // said before, or by a frame that was overtaken
 
-  while (first_unacknowledged() < sequence) sent_.pop_front();
+  while (first_unacknowledged() < sequence) {
+    sent_bytes_ -= frame_bytes(sent_.front());
+    sent_.pop_front();
+  }
   if (to_resend_ >= sent_.size()) {
     to_resend_ = sent_.size();
     resend_from_ = sent_.begin();
@@ -246,14 +240,15 @@ void Session::acknowledge_soon() {
 void Session::give_credit(std::size_t bytes) {
   credit_returned_ += bytes;
   check(credit_returned_ <= credit_consumed_, "each signal is returned once");
-  if (credit_limit() - credit_limit_told_ >= settings_.credit_window_bytes / 4)
-    acknowledge_now_ = true;
+  const std::uint64_t allowed =
+      std::min<std::uint64_t>(credit_limit_told_, settings_.credit_window_bytes);
+  if (credit_returned_ - credit_returned_told_ >= allowed / 4) acknowledge_now_ = true;
   acknowledge_soon();
 }
 
 std::size_t Session::charge(std::size_t credit_bytes) const {
-  // an envelope greater than the window passes when the window is all free
-  return std::min(credit_bytes, settings_.credit_window_bytes);
+  // an envelope that takes more passes when that much is free, in the smallest window too
+  return std::min(credit_bytes, first_credit(settings_));
 }
 
 std::uint64_t Session::credit_limit() const {
@@ -300,6 +295,7 @@ void Session::fill(SessionFrame& frame) {
     if (to_resend_ == 0) {
       if (probing_ || !lanes_.take(sent_)) break;
       ++end_of_sent_;
+      sent_bytes_ += frame_bytes(sent_.back());
       to_resend_ = 1;
       resend_from_ = std::prev(sent_.end());
     }

@@ -1,6 +1,7 @@
 // The ordered, reliable stream of signals between two incarnations, through whichever broker.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -14,6 +15,7 @@
 #include "common/session/lanes.hpp"
 #include "common/session/reassembly.hpp"
 #include "common/wire/data.hpp"
+#include "common/wire/limits.hpp"
 
 namespace liminal {
 
@@ -28,8 +30,8 @@ namespace liminal {
 /// Signals of one process form a lane. Lanes take turns, so that a large payload, which travels in
 /// chunks after the receiver granted room for the whole, holds up its own sender only. Envelopes
 /// and chunks consume the credit that the receiver gave, in bytes; all other signals need none but
-/// keep their place in their lane. Both ends assume their own credit window to be the other's until
-/// they are told more, so that the first envelope waits for nobody.
+/// keep their place in their lane. Both ends begin with wire::kFirstCreditBytes, so that the first
+/// envelope waits for nobody; then each is told what the other's window allows.
 ///
 /// When nothing was acknowledged for `resend_after`, one frame goes out as a probe and the rest
 /// when that is answered: an end that is only slow does not get everything twice.
@@ -41,7 +43,8 @@ namespace liminal {
 class Session {
  public:
   struct Settings {
-    std::size_t credit_window_bytes = 4 * 1024 * 1024;    // given to the other end
+    /// Given to the other end. At least wire::kFirstCreditBytes, or equal at both ends.
+    std::size_t credit_window_bytes = 4 * 1024 * 1024;
     std::size_t reassembly_bytes_max = 64 * 1024 * 1024;  // granted to large payloads at once
     std::size_t payload_bytes_max = 16 * 1024 * 1024;     // of one envelope
     std::size_t unacknowledged_items_max = 65536;         // sent; beyond it nothing new is sent
@@ -94,6 +97,19 @@ class Session {
   /// Everything given to send() was acknowledged by the other end.
   [[nodiscard]] bool settled() const;
 
+  /// What waits to be sent or to be acknowledged, nearly as it is on the wire.
+  [[nodiscard]] std::size_t waiting_bytes() const { return lanes_.queued_bytes() + sent_bytes_; }
+  /// Calls visit(const signal::Send&) for each envelope among it: first those that were sent.
+  template <class Visit>
+  void for_each_unsettled(Visit&& visit) const {
+    for (const Item& item : sent_) {
+      if (const auto* begin = std::get_if<item::Begin>(&item)) visit(begin->send);
+      const auto* signal = std::get_if<Signal>(&item);
+      if (const auto* send = signal ? std::get_if<signal::Send>(signal) : nullptr) visit(*send);
+    }
+    lanes_.for_each_envelope(visit);
+  }
+
   [[nodiscard]] SessionNumber number() const { return number_; }
 
  private:
@@ -111,6 +127,9 @@ class Session {
   void give_credit(std::size_t bytes);
   [[nodiscard]] std::size_t charge(std::size_t credit_bytes) const;
   [[nodiscard]] std::uint64_t credit_limit() const;
+  [[nodiscard]] static std::size_t first_credit(const Settings& settings) {
+    return std::min(settings.credit_window_bytes, wire::kFirstCreditBytes);
+  }
 
   // --- our frames ---
   void nothing_came();
@@ -127,6 +146,7 @@ class Session {
 
   Lanes lanes_;
   std::list<Item> sent_;                   // not acknowledged yet; consecutive
+  std::size_t sent_bytes_ = 0;             // of them
   std::uint64_t end_of_sent_ = 1;          // the sequence number behind sent_.back()
   std::list<Item>::iterator resend_from_;  // meaningful if to_resend_ > 0
   std::size_t to_resend_ = 0;              // at the end of sent_, from resend_from_
@@ -141,6 +161,7 @@ class Session {
   std::uint64_t credit_consumed_ = 0;  // by the other end, in total
   std::uint64_t credit_returned_ = 0;
   std::uint64_t credit_limit_told_;
+  std::uint64_t credit_returned_told_ = 0;
   std::optional<TimePoint> acknowledge_at_;
   bool acknowledge_now_ = false;
   bool ask_to_resend_ = false;                   // in the next frame

@@ -52,6 +52,9 @@ namespace liminal::wire {
 [[nodiscard]] std::size_t credit_bytes(const Item& item);
 /// Of a Send that carries it.
 [[nodiscard]] std::size_t credit_bytes(const Envelope& envelope);
+/// What a signal takes of the memory and of the frames of whoever passes it on: an envelope what it
+/// takes of the credit, any other the constant and its text.
+[[nodiscard]] std::size_t weight_bytes(const Signal& signal);
 /// The constant: for the rest of an item, its ids, flags and lengths, and what a receiver keeps.
 inline constexpr std::size_t kItemCreditBytes = 128;
 

@@ -25,6 +25,7 @@ std::size_t reason_bytes(const Item& item) {
   if (!signal) return 0;
   if (const auto* exit = std::get_if<signal::Exit>(signal)) return exit->reason.text.size();
   if (const auto* down = std::get_if<signal::Down>(signal)) return down->reason.text.size();
+  if (const auto* refusal = std::get_if<signal::Refusal>(signal)) return refusal->text.size();
   return 0;
 }
 

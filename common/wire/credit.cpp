@@ -21,4 +21,16 @@ std::size_t credit_bytes(const Item& item) {
   return send ? credit_bytes(send->envelope) : 0;
 }
 
+std::size_t weight_bytes(const Signal& signal) {
+  if (const auto* send = std::get_if<signal::Send>(&signal)) return credit_bytes(send->envelope);
+  std::size_t text = 0;
+  if (const auto* exit = std::get_if<signal::Exit>(&signal)) text = exit->reason.text.size();
+  if (const auto* down = std::get_if<signal::Down>(&signal)) text = down->reason.text.size();
+  if (const auto* refusal = std::get_if<signal::Refusal>(&signal)) text = refusal->text.size();
+  if (const auto* reply = std::get_if<signal::SpawnReply>(&signal); reply && reply->error) {
+    text = reply->error->detail.size();
+  }
+  return kItemCreditBytes + text;
+}
+
 }  // namespace liminal::wire

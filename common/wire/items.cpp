@@ -25,11 +25,13 @@ enum class ItemKind : std::uint8_t {
   kGrant = 10,
   kBegin = 11,
   kChunk = 12,
+  kRefusal = 13,
+  kWithdraw = 14,
 };
 
 // Error codes travel as these numbers: new ones go to the end.
 static_assert(static_cast<int>(Errc::kUsage) == 0 && static_cast<int>(Errc::kNoService) == 10 &&
-              static_cast<int>(Errc::kInternal) == 18);
+              static_cast<int>(Errc::kInternal) == 18 && static_cast<int>(Errc::kDeferred) == 19);
 
 constexpr Serial kNodeItself{0};
 
@@ -164,6 +166,19 @@ void write_item(Writer& w, const signal::SpawnReply& reply, const ItemContext& c
   }
 }
 
+void write_item(Writer& w, const signal::Refusal& refusal, const ItemContext& context) {
+  w.array(6).enumerator(ItemKind::kRefusal);
+  write_pids(w, refusal.from, refusal.to);
+  w.id(refusal.message).enumerator(refusal.kind);
+  w.text_cut(refusal.text, context.reason_bytes_max);
+}
+
+void write_item(Writer& w, const signal::Withdraw& withdraw, const ItemContext&) {
+  w.array(4).enumerator(ItemKind::kWithdraw);
+  write_pids(w, withdraw.from, withdraw.to);
+  w.optional_id(withdraw.message);
+}
+
 void write_item(Writer& w, const Signal& signal, const ItemContext& context) {
   std::visit([&](const auto& kind) { write_item(w, kind, context); }, signal);
 }
@@ -241,6 +256,14 @@ class ItemReader {
     return reply;
   }
 
+  signal::Refusal refusal() {
+    return {from(), to(), r_.wide<MessageId>("message"),
+            r_.enumerator("refusal kind", signal::RefusalKind::kRejected),
+            std::string{r_.text("refusal text")}};
+  }
+
+  signal::Withdraw withdraw() { return {from(), to(), optional_message("message")}; }
+
   item::Offer offer() { return {TransferId{r_.uint("transfer")}, r_.uint("payload bytes")}; }
 
   item::Grant grant() { return {TransferId{r_.uint("transfer")}}; }
@@ -287,13 +310,13 @@ class ItemReader {
   std::optional<Error> error() {
     if (r_.nil()) return std::nullopt;
     r_.array_of(2, "error");
-    const Errc code = r_.enumerator("error code", Errc::kInternal);
+    const Errc code = r_.enumerator("error code", Errc::kDeferred);
     return Error{code, std::string{r_.text("error detail")}};
   }
 
-  std::optional<MessageId> parent() {
+  std::optional<MessageId> optional_message(const char* field) {
     if (r_.nil()) return std::nullopt;
-    return r_.wide<MessageId>("parent");
+    return r_.wide<MessageId>(field);
   }
 
   std::optional<TimePoint> deadline() {
@@ -318,7 +341,7 @@ class ItemReader {
                 .kind = r_.enumerator("envelope kind", EnvelopeKind::kExpired),
                 .id = r_.wide<MessageId>("id"),
                 .conversation = r_.wide<ConversationId>("conversation"),
-                .parent = parent(),
+                .parent = optional_message("parent"),
                 .attempt = r_.uint32("attempt"),
                 .wants_reply = r_.boolean("wants reply"),
                 .schema = std::string{r_.text("schema")},
@@ -345,6 +368,7 @@ std::size_t size_of(ItemKind kind) {
     case ItemKind::kLink:
     case ItemKind::kMonitor:
     case ItemKind::kDemonitor:
+    case ItemKind::kWithdraw:
       return 4;
     case ItemKind::kUnlink:
     case ItemKind::kExit:
@@ -352,6 +376,7 @@ std::size_t size_of(ItemKind kind) {
       return 5;
     case ItemKind::kSpawnRequest:
     case ItemKind::kSpawnReply:
+    case ItemKind::kRefusal:
       return 6;
     case ItemKind::kSend:
     case ItemKind::kBegin:
@@ -378,7 +403,7 @@ void write(Writer& w, const Item& item, const ItemContext& context) {
 
 Item read_item(Reader& r, const std::optional<Ends>& ends, TimePoint now) {
   const std::size_t size = r.array("item");
-  const ItemKind kind = r.enumerator("item kind", ItemKind::kChunk);
+  const ItemKind kind = r.enumerator("item kind", ItemKind::kWithdraw);
   if (size != size_of(kind)) r.reject("item", "wrong number of values");
 
   ItemReader item{r, ends, now};
@@ -401,6 +426,10 @@ Item read_item(Reader& r, const std::optional<Ends>& ends, TimePoint now) {
       return Signal{item.spawn_request()};
     case ItemKind::kSpawnReply:
       return Signal{item.spawn_reply()};
+    case ItemKind::kRefusal:
+      return Signal{item.refusal()};
+    case ItemKind::kWithdraw:
+      return Signal{item.withdraw()};
     case ItemKind::kOffer:
       return item.offer();
     case ItemKind::kGrant:

@@ -10,6 +10,10 @@ inline constexpr int kProtocolVersion = 1;
 /// Payloads above this travel in chunks of at most this many bytes.
 inline constexpr std::size_t kChunkBytesMax = 64 * 1024;
 
+/// What each end of a session may send before it is told its credit limit, and the most that one
+/// item takes of it: the same for all, whatever windows they give.
+inline constexpr std::size_t kFirstCreditBytes = 256 * 1024;
+
 /// A session stops adding items to a frame when their credit bytes pass this.
 inline constexpr std::size_t kFrameFillBytes = 128 * 1024;
 inline constexpr std::size_t kFrameItemsMax = 1024;

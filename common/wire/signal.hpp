@@ -1,6 +1,7 @@
 // The signals that processes send each other, on one node and between nodes alike.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <variant>
@@ -81,11 +82,35 @@ struct SpawnReply {
   friend bool operator==(const SpawnReply&, const SpawnReply&) = default;
 };
 
+enum class RefusalKind : std::uint8_t {
+  kDeferred = 0,  // send it again: until then nothing later of that sender is taken there
+  kRejected = 1,  // never: `text` says why
+};
+
+/// The envelope `message`, which `to` had sent to `from`, was not taken.
+struct Refusal {
+  Pid from, to;
+  MessageId message;
+  RefusalKind kind;
+  std::string text = {};
+  /// The envelope itself, where it was refused before it left its sender's node: never on the wire.
+  std::optional<Envelope> returned = {};
+  friend bool operator==(const Refusal&, const Refusal&) = default;
+};
+
+/// The sender will not send again what was deferred: `message`, or all of it. Whoever deferred it
+/// waits for it no longer.
+struct Withdraw {
+  Pid from, to;
+  std::optional<MessageId> message;
+  friend bool operator==(const Withdraw&, const Withdraw&) = default;
+};
+
 }  // namespace signal
 
-using Signal =
-    std::variant<signal::Send, signal::Link, signal::Unlink, signal::Exit, signal::Monitor,
-                 signal::Demonitor, signal::Down, signal::SpawnRequest, signal::SpawnReply>;
+using Signal = std::variant<signal::Send, signal::Link, signal::Unlink, signal::Exit,
+                            signal::Monitor, signal::Demonitor, signal::Down, signal::SpawnRequest,
+                            signal::SpawnReply, signal::Refusal, signal::Withdraw>;
 
 [[nodiscard]] inline const Pid& from_of(const Signal& signal) {
   return std::visit([](const auto& s) -> const Pid& { return s.from; }, signal);

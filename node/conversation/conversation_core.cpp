@@ -14,6 +14,11 @@ using Request = ConversationState::Request;
 using Phase = ConversationPhase;
 using Health = ParticipantHealth;
 
+// What one firing of the repeat timer sends again: enough to fill a mailbox that was emptied,
+// without flooding one that was not.
+constexpr std::size_t kRepeatedMax = 64;
+constexpr std::size_t kRepeatedBytesMax = 1024 * 1024;
+
 Error error_of(Errc code, std::string detail) { return Error{code, std::move(detail)}; }
 
 /// One input on its way through the state: an overload for each kind.
@@ -34,6 +39,8 @@ class Decision {
   void operator()(const input::Orphaned&);
   void operator()(const input::ActorCrashed& crashed);
   void operator()(const input::EndTimerFired&);
+  void operator()(const input::Refused& refused);
+  void operator()(const input::RepeatTimerFired& fired);
 
   void end_by_force(Error failure);
 
@@ -49,12 +56,21 @@ class Decision {
   [[nodiscard]] Error left_error(const Participant& participant) const;
   [[nodiscard]] bool takes_requests() const;
   void activate(RoleIndex role);
-  void forward(Participant& participant, Envelope request);
+  void forward(Participant& participant, MessageId id, Request& request, Envelope envelope);
+  void repeat(Participant& participant, std::size_t messages_max);
+  void defer(MessageId id, Request& request);
+  [[nodiscard]] bool is_deferred(const Request& request) const {
+    return state_.participants[request.role].deferred.contains(request.number);
+  }
+  void start_repeat_timer(RoleIndex role);
+  void withdraw(MessageId id, const Request& request);
 
   void receive_reply(WaiterId waiter, MessageId id);
   void receive_next(WaiterId waiter);
   void hand_out(WaiterId waiter, MessageId id, Request& request);
   void settle(MessageId id, Request& request, Outcome outcome, bool has_reply);
+  void close_account(Request& request);
+  void settle_answer(MessageId id, Request& request, const input::Answered& answered);
   void put_into_inbox(MessageId id, Request& request, std::uint64_t arrival);
   void leave(Participant& participant);
   void record_crash(Participant& participant);
@@ -152,9 +168,12 @@ void Decision::operator()(const input::SendRequested& send) {
     activate(role);
   }
   Participant& participant = state_.participants[role];
-  Request& request =
-      state_.requests.emplace(send.id, Request{.role = role, .mode = send.options.reply})
-          .first->second;
+  Request& request = state_.requests
+                         .emplace(send.id, Request{.role = role,
+                                                   .mode = send.options.reply,
+                                                   .when_deferred = send.options.when_deferred,
+                                                   .number = state_.counters.sent})
+                         .first->second;
   if (send.reply) {
     request.waiter = send.reply;
     state_.receivers.emplace(*send.reply, send.id);
@@ -172,13 +191,13 @@ void Decision::operator()(const input::SendRequested& send) {
                     .headers = send.options.headers,
                     .payload = send.payload};
   if (send.options.deadline) envelope.deadline = now_ + *send.options.deadline;
+  if (send.accepted) complete(*send.accepted, Payload{});
   if (participant.status.health == Health::kAlive) {
-    forward(participant, std::move(envelope));
+    forward(participant, send.id, request, std::move(envelope));
   } else {
     request.unsent = std::move(envelope);
     participant.unsent.push_back(send.id);
   }
-  if (send.accepted) complete(*send.accepted, Payload{});
 }
 
 /// A link to an attached pid is ready at once: signals to one process arrive in the order sent.
@@ -194,8 +213,89 @@ void Decision::activate(RoleIndex role) {
   emit(effect::Place{role});
 }
 
-void Decision::forward(Participant& participant, Envelope request) {
-  emit(effect::Forward{*participant.status.pid, std::move(request)});
+void Decision::forward(Participant& participant, MessageId id, Request& request,
+                       Envelope envelope) {
+  request.sent = envelope;
+  if (participant.deferred.empty()) {
+    emit(effect::Forward{*participant.status.pid, std::move(envelope)});
+  } else {
+    defer(id, request);  // it would only be deferred there
+  }
+}
+
+// --- requests that find no room ---
+
+void Decision::operator()(const input::Refused& refused) {
+  const auto found = state_.requests.find(refused.message);
+  const bool open = found != state_.requests.end() && found->second.sent &&
+                    !found->second.outcome && !is_deferred(found->second) &&
+                    state_.participants[found->second.role].status.pid == refused.by;
+  const bool deferred = refused.kind == signal::RefusalKind::kDeferred;
+  if (!open) {
+    if (deferred) emit(effect::Withdraw{refused.by, refused.message});  // nobody sends it again
+    return;
+  }
+  if (!deferred) {
+    ++state_.counters.rejected;
+    settle(found->first, found->second, fail(Errc::kRejected, refused.text), true);
+    return;
+  }
+  Request& request = found->second;
+  if (++request.deferrals == 1) ++state_.counters.held_up;
+  defer(found->first, request);
+}
+
+void Decision::defer(MessageId id, Request& request) {
+  ++state_.counters.deferred;
+  if (request.when_deferred == WhenDeferred::kTell) {
+    withdraw(id, request);
+    settle(id, request, fail(Errc::kDeferred, "the participant's mailbox is full"), true);
+    return;
+  }
+  state_.participants[request.role].deferred.emplace(request.number, id);
+  start_repeat_timer(request.role);
+}
+
+void Decision::start_repeat_timer(RoleIndex role) {
+  Participant& participant = state_.participants[role];
+  if (std::exchange(participant.repeat_timer_runs, true)) return;
+  emit(effect::StartRepeatTimer{role, participant.repeat_after.next()});
+}
+
+void Decision::operator()(const input::RepeatTimerFired& fired) {
+  Participant& participant = state_.participants[fired.role];
+  participant.repeat_timer_runs = false;
+  repeat(participant, kRepeatedMax);
+  if (!participant.deferred.empty()) start_repeat_timer(fired.role);
+}
+
+void Decision::repeat(Participant& participant, std::size_t messages_max) {
+  std::size_t bytes = 0;
+  while (!participant.deferred.empty() && messages_max > 0 && bytes < kRepeatedBytesMax) {
+    const MessageId id = participant.deferred.begin()->second;
+    participant.deferred.erase(participant.deferred.begin());
+    Request& request = state_.requests.at(id);
+    if (request.sent->deadline && *request.sent->deadline <= now_) {
+      withdraw(id, request);
+      emit(effect::GiveUp{DeadLetterCause::kExpired, *participant.status.pid, *request.sent});
+      settle(id, request,
+             fail(Errc::kConversationTimeout,
+                  "request " + to_string(id) +
+                      " was out of time: the participant's mailbox is full, deferred " +
+                      std::to_string(request.deferrals) + " times"),
+             true);
+      continue;
+    }
+    emit(effect::Forward{*participant.status.pid, *request.sent});
+    --messages_max;
+    bytes += request.sent->payload.size();
+  }
+}
+
+/// Whoever deferred it must not wait for it.
+void Decision::withdraw(MessageId id, const Request& request) {
+  if (request.deferrals == 0) return;  // it was never sent
+  emit(effect::Withdraw{*state_.participants[request.role].status.pid, id});
 }
 
 // --- replies and those who wait for them ---
@@ -266,6 +366,10 @@ void Decision::operator()(const input::ReceiveAbandoned& abandoned) {
   }
   if (found->second.outcome) {
     state_.requests.erase(found);
+  } else if (is_deferred(found->second)) {
+    withdraw(found->first, found->second);  // not taken, and not wanted any more
+    close_account(found->second);
+    state_.requests.erase(found);
   } else {
     found->second.mode = ReplyMode::kNone;
   }
@@ -296,37 +400,59 @@ void Decision::operator()(const input::Answered& answered) {
   const auto found =
       envelope.parent ? state_.requests.find(*envelope.parent) : state_.requests.end();
   const bool owed = found != state_.requests.end() && !found->second.unsent &&
-                    !found->second.outcome && envelope.conversation == state_.id &&
+                    !found->second.outcome && !is_deferred(found->second) &&
+                    envelope.conversation == state_.id &&
                     state_.participants[found->second.role].status.pid == answered.from;
   if (!owed) {
     ++state_.counters.answers_dropped;
+    emit(effect::GiveUp{DeadLetterCause::kLateReply, answered.from, envelope});
     return;
   }
+  if (envelope.kind == EnvelopeKind::kRequest) {
+    ++state_.counters.answers_dropped;
+    return;
+  }
+  ++state_.counters.completed;
+  Participant& participant = state_.participants[found->second.role];
+  participant.repeat_after.reset();
+  settle_answer(found->first, found->second, answered);
+  // What was answered has made room for one.
+  repeat(participant, 1);
+}
+
+void Decision::settle_answer(MessageId id, Request& request, const input::Answered& answered) {
+  const Envelope& envelope = answered.envelope;
   switch (envelope.kind) {
     case EnvelopeKind::kReply:
-      settle(found->first, found->second, envelope.payload, true);
+      settle(id, request, envelope.payload, true);
       return;
     case EnvelopeKind::kDone:
-      settle(
-          found->first, found->second,
-          fail(Errc::kNoReply, "request " + to_string(found->first) + " was done without a reply"),
-          false);
+      settle(id, request,
+             fail(Errc::kNoReply, "request " + to_string(id) + " was done without a reply"), false);
       return;
     case EnvelopeKind::kExpired:
-      settle(found->first, found->second,
+      emit(effect::GiveUp{DeadLetterCause::kExpired, answered.from, *request.sent});
+      settle(id, request,
              fail(Errc::kConversationTimeout,
-                  "request " + to_string(found->first) + " was out of time before it was done"),
+                  "request " + to_string(id) + " was out of time before it was done"),
              true);
       return;
     case EnvelopeKind::kRequest:
-      break;
+      return;
   }
-  ++state_.counters.answers_dropped;
+}
+
+/// The participant owes it no answer any more.
+void Decision::close_account(Request& request) {
+  Participant& participant = state_.participants[request.role];
+  --participant.unanswered;
+  participant.deferred.erase(request.number);
+  if (request.deferrals > 0) --state_.counters.held_up;
+  request.sent.reset();
 }
 
 void Decision::settle(MessageId id, Request& request, Outcome outcome, bool has_reply) {
-  --state_.participants[request.role].unanswered;
-  ++state_.counters.completed;
+  close_account(request);
   switch (request.mode) {
     case ReplyMode::kNone:
       if (has_reply && outcome) ++state_.counters.answers_dropped;
@@ -359,7 +485,7 @@ void Decision::operator()(const input::ParticipantReady& ready) {
   set_health(participant, Health::kAlive);
   for (const MessageId id : std::exchange(participant.unsent, {})) {
     Request& request = state_.requests.at(id);
-    forward(participant, *std::exchange(request.unsent, std::nullopt));
+    forward(participant, id, request, *std::exchange(request.unsent, std::nullopt));
   }
 }
 
@@ -530,7 +656,9 @@ void Decision::wake_unanswered(const Error& error) {
   for (Participant& participant : state_.participants) {
     participant.unanswered = 0;
     participant.unsent.clear();
+    participant.deferred.clear();  // the conversation's end withdraws it
   }
+  state_.counters.held_up = 0;
 }
 
 void Decision::end_participants() {

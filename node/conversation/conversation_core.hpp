@@ -7,11 +7,15 @@
 #include <memory>
 #include <optional>
 #include <set>
+#include <string>
 #include <variant>
 #include <vector>
 
+#include "common/base/backoff.hpp"
 #include "common/wire/envelope.hpp"
+#include "common/wire/signal.hpp"
 #include "node/conversation/conversation_types.hpp"
+#include "node/dead_letters/dead_letter.hpp"
 
 namespace liminal {
 
@@ -86,14 +90,25 @@ struct ActorCrashed {
 };
 /// close_timeout passed since effect::StartEndTimer.
 struct EndTimerFired {};
+/// A request was not taken.
+struct Refused {
+  Pid by;
+  MessageId message;
+  signal::RefusalKind kind;
+  std::string text;  // why, if rejected
+};
+/// effect::StartRepeatTimer's time passed.
+struct RepeatTimerFired {
+  RoleIndex role;
+};
 
 }  // namespace input
 
-using Input =
-    std::variant<input::SendRequested, input::ReceiveRequested, input::ReceiveAbandoned,
-                 input::OfferRefused, input::ParticipantReady, input::ParticipantUnavailable,
-                 input::Answered, input::ParticipantExited, input::CloseRequested, input::Orphaned,
-                 input::ActorCrashed, input::EndTimerFired>;
+using Input = std::variant<input::SendRequested, input::ReceiveRequested, input::ReceiveAbandoned,
+                           input::OfferRefused, input::ParticipantReady,
+                           input::ParticipantUnavailable, input::Answered, input::ParticipantExited,
+                           input::CloseRequested, input::Orphaned, input::ActorCrashed,
+                           input::EndTimerFired, input::Refused, input::RepeatTimerFired>;
 
 namespace effect {
 
@@ -130,6 +145,22 @@ struct End {
 struct StartEndTimer {
   Duration after;
 };
+/// One for each role runs at a time.
+struct StartRepeatTimer {
+  RoleIndex role;
+  Duration after;
+};
+/// What was deferred is not sent again.
+struct Withdraw {
+  Pid to;
+  MessageId message;
+};
+/// Nobody gets this envelope: a request to `peer`, or an answer of its.
+struct GiveUp {
+  DeadLetterCause cause;
+  Pid peer;
+  Envelope envelope;
+};
 /// Over: what was not received yet, in order of arrival. No input changes anything after it.
 struct Finish {
   std::map<MessageId, Outcome> correlated;
@@ -138,9 +169,10 @@ struct Finish {
 
 }  // namespace effect
 
-using Effect = std::variant<effect::Place, effect::AbandonPlacement, effect::Link, effect::Unlink,
-                            effect::Forward, effect::Complete, effect::End, effect::StartEndTimer,
-                            effect::Finish>;
+using Effect =
+    std::variant<effect::Place, effect::AbandonPlacement, effect::Link, effect::Unlink,
+                 effect::Forward, effect::Complete, effect::End, effect::StartEndTimer,
+                 effect::StartRepeatTimer, effect::Withdraw, effect::GiveUp, effect::Finish>;
 
 /// Everything that a conversation knows. Bounded: by the participants, by requests_max, and by the
 /// waiters that its process admits; a request is forgotten when its outcome was handed out.
@@ -148,7 +180,11 @@ struct ConversationState {
   struct Request {
     RoleIndex role;
     ReplyMode mode;
+    WhenDeferred when_deferred = WhenDeferred::kRepeat;
+    std::uint64_t number = 0;             // in the order of the sends
     std::optional<Envelope> unsent = {};  // until the participant is ready
+    std::optional<Envelope> sent = {};    // then, until it is answered: it may have to go again
+    std::uint64_t deferrals = 0;
     std::optional<Outcome> outcome = {};  // answered, and not yet received
     std::uint64_t arrival = 0;            // of the outcome, in the inbox
     std::optional<WaiterId> waiter = {};  // correlated ones only
@@ -157,6 +193,10 @@ struct ConversationState {
     ParticipantStatus status;
     std::size_t unanswered = 0;
     std::vector<MessageId> unsent = {};  // in the order of the sends
+    /// To be sent again, by number; what is sent meanwhile waits behind.
+    std::map<std::uint64_t, MessageId> deferred = {};
+    Backoff repeat_after = {};
+    bool repeat_timer_runs = false;
   };
 
   ConversationState(ConversationId id, std::shared_ptr<const ConversationConfig> config);

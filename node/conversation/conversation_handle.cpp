@@ -26,9 +26,14 @@ ConversationHandle::Shared::~Shared() { registry->post(pid, call::HandlesGone{})
 Outcome ConversationHandle::wait(Pending pending, Duration timeout, const char* for_what) {
   if (auto outcome = pending.waiter_->wait_for(timeout)) return *std::move(outcome);
   pending.cancel();
-  return fail(Errc::kConversationTimeout, std::string{"no "} + for_what + " within " +
-                                              to_string(timeout) + ", conversation " +
-                                              to_string(shared_->id));
+  std::string text = std::string{"no "} + for_what + " within " + to_string(timeout) +
+                     ", conversation " + to_string(shared_->id);
+  const ConversationCounters counters = shared_->cell->snapshot().counters;
+  if (counters.held_up > 0) {
+    text += ": the participant's mailbox is full, deferred " + std::to_string(counters.deferred) +
+            " times";
+  }
+  return fail(Errc::kConversationTimeout, std::move(text));
 }
 
 Result<MessageId> ConversationHandle::send(Payload payload, SendOptions options, Duration timeout) {

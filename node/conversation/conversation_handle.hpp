@@ -54,8 +54,9 @@ class ConversationHandle {
                                        Duration timeout = kCallTimeout);
 
   /// The reply to a request sent with ReplyMode::kCorrelated. Errors: kConversationTimeout (not
-  /// yet, or the request's deadline passed), kNoReply, kParticipantCrashed, kNoService,
-  /// kConversationFailed, kRejected (somebody waits for it already).
+  /// yet, or the request's deadline passed), kNoReply, kRejected and kDeferred (it was not taken;
+  /// see WhenDeferred), kParticipantCrashed, kNoService, kConversationFailed, kRejected (somebody
+  /// waits for it already).
   [[nodiscard]] Result<Payload> receive(const MessageId& request, Duration timeout);
 
   /// The next reply to a request sent with ReplyMode::kInbox, in order of arrival. Errors: as

@@ -37,13 +37,15 @@ void ConversationProcess::handle(Context& context, Message message) {
 
 // --- what arrives ---
 
-void ConversationProcess::on_message(Context&, message::Received received) {
+void ConversationProcess::on_message(Context& context, message::Received received) {
   const bool known = attached_.contains(received.from) ||
                      std::any_of(instances_.begin(), instances_.end(), [&](const auto& instance) {
                        return instance.second == received.from;
                      });
   if (!known || answers_ >= config_->requests_max) {
     cell_->count_dropped_answer();
+    context.dead_letter(DeadLetterCause::kLateReply, received.from, context.self(),
+                        received.envelope);
     return;
   }
   ++answers_;
@@ -67,6 +69,11 @@ void ConversationProcess::on_message(Context& context, message::Exited exited) {
 
 void ConversationProcess::on_message(Context&, message::Down) {}  // it monitors nobody
 
+void ConversationProcess::on_message(Context&, message::Refused refused) {
+  enqueue(input::Refused{std::move(refused.by), refused.message, refused.kind,
+                         std::move(refused.text)});
+}
+
 void ConversationProcess::on_message(Context& context, message::TimerFired fired) {
   if (fired.timer == end_timer_) {
     end_timer_.reset();
@@ -76,6 +83,11 @@ void ConversationProcess::on_message(Context& context, message::TimerFired fired
   if (fired.timer == orphan_timer_) {
     orphan_timer_.reset();
     enqueue(input::Orphaned{});
+    return;
+  }
+  if (const auto repeat = repeat_timers_.find(fired.timer); repeat != repeat_timers_.end()) {
+    enqueue(input::RepeatTimerFired{repeat->second});
+    repeat_timers_.erase(repeat);
     return;
   }
   for (auto& [role, search] : searches_) {
@@ -330,6 +342,20 @@ void ConversationProcess::carry_out(Context& context, effect::End& end) {
 void ConversationProcess::carry_out(Context& context, effect::StartEndTimer& start) {
   if (end_timer_) return;
   end_timer_ = context.start_timer(start.after);
+}
+
+void ConversationProcess::carry_out(Context& context, effect::StartRepeatTimer& start) {
+  repeat_timers_.emplace(context.start_timer(start.after), start.role);
+}
+
+void ConversationProcess::carry_out(Context& context, effect::Withdraw& withdraw) {
+  context.withdraw(withdraw.to, withdraw.message);
+}
+
+void ConversationProcess::carry_out(Context& context, effect::GiveUp& give_up) {
+  const bool is_ours = give_up.envelope.kind == EnvelopeKind::kRequest;
+  context.dead_letter(give_up.cause, is_ours ? context.self() : give_up.peer,
+                      is_ours ? give_up.peer : context.self(), give_up.envelope);
 }
 
 void ConversationProcess::carry_out(Context& context, effect::Finish& finish) {

@@ -52,6 +52,7 @@ class ConversationProcess final : public Process {
   void on_message(Context& context, message::Received received);
   void on_message(Context& context, message::Exited exited);
   void on_message(Context& context, message::Down down);
+  void on_message(Context& context, message::Refused refused);
   void on_message(Context& context, message::TimerFired fired);
   void on_message(Context& context, message::Spawned spawned);
   void on_message(Context& context, LocalMessagePtr local);
@@ -79,6 +80,9 @@ class ConversationProcess final : public Process {
   void carry_out(Context& context, effect::Complete& complete);
   void carry_out(Context& context, effect::End& end);
   void carry_out(Context& context, effect::StartEndTimer& start);
+  void carry_out(Context& context, effect::StartRepeatTimer& start);
+  void carry_out(Context& context, effect::Withdraw& withdraw);
+  void carry_out(Context& context, effect::GiveUp& give_up);
   void carry_out(Context& context, effect::Finish& finish);
 
   void search_on(Context& context, RoleIndex role);
@@ -106,6 +110,7 @@ class ConversationProcess final : public Process {
   std::map<RoleIndex, Pid> instances_;  // owned ones that have not exited
   std::set<Pid> attached_;
   std::optional<TimerId> end_timer_, orphan_timer_;
+  std::map<TimerId, RoleIndex> repeat_timers_;
 };
 
 }  // namespace liminal

@@ -83,7 +83,6 @@ struct ConversationConfig {
   /// How long a conversation goes on when its last handle is gone.
   Duration orphan_timeout = std::chrono::seconds{5};
   /// Requests unanswered, or answered and not yet received. Beyond it a send is kRejected.
-  /// Not more than what one participant lets wait.
   std::size_t requests_max = 4096;
   /// Calls that wait at the same time. Beyond it one is kRejected.
   std::size_t waiters_max = 65536;
@@ -106,8 +105,15 @@ enum class ReplyMode : std::uint8_t {
   kCorrelated,  // to receive(id) only
 };
 
+/// What becomes of a request that the participant's mailbox, or the way to it, has no room for.
+enum class WhenDeferred : std::uint8_t {
+  kRepeat,  // it is sent again until it is taken, in order with the others
+  kTell,    // its outcome is kDeferred; with ReplyMode::kNone only the counters tell
+};
+
 struct SendOptions {
   ReplyMode reply = ReplyMode::kCorrelated;
+  WhenDeferred when_deferred = WhenDeferred::kRepeat;
   std::optional<Duration> deadline = {};  // not started later than this after the send
   std::optional<MessageId> cause = {};    // what made the caller send it
   std::string schema = {};
@@ -182,6 +188,9 @@ struct ConversationCounters {
   std::uint64_t actor_restarts = 0;
   std::uint64_t undecided = 0;  // inputs given up: deciding them threw, and no actor was left
   std::uint64_t notifiers_thrown = 0;  // exit notifiers that an exception left
+  std::uint64_t deferred = 0;          // times that a request found no room
+  std::uint64_t rejected = 0;          // requests that were refused for good
+  std::uint64_t held_up = 0;           // requests that were deferred and are not answered yet
   friend bool operator==(const ConversationCounters&, const ConversationCounters&) = default;
 };
 

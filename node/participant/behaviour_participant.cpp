@@ -18,9 +18,8 @@ class Processed final : public LocalMessage {
 
 }  // namespace
 
-BehaviourParticipant::BehaviourParticipant(ParticipantSlot slot, std::size_t requests_max,
-                                           BehaviourFactory factory)
-    : ParticipantProcess(std::move(slot), requests_max), factory_(std::move(factory)) {}
+BehaviourParticipant::BehaviourParticipant(ParticipantSlot slot, BehaviourFactory factory)
+    : ParticipantProcess(std::move(slot)), factory_(std::move(factory)) {}
 
 void BehaviourParticipant::on_start(Context& context) {
   behaviour_ = factory_();

@@ -1,7 +1,6 @@
 // A participant whose requests a C++ behaviour carries out.
 #pragma once
 
-#include <cstddef>
 #include <functional>
 #include <memory>
 
@@ -15,7 +14,7 @@ using BehaviourFactory = std::function<std::unique_ptr<ParticipantBehaviour>()>;
 /// participant like any other.
 class BehaviourParticipant final : public ParticipantProcess {
  public:
-  BehaviourParticipant(ParticipantSlot slot, std::size_t requests_max, BehaviourFactory factory);
+  BehaviourParticipant(ParticipantSlot slot, BehaviourFactory factory);
 
   void on_start(Context& context) override;
 

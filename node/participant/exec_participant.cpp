@@ -23,7 +23,7 @@ class CommandEnded final : public LocalMessage {
 
 ExecParticipant::ExecParticipant(ParticipantSlot slot, Settings settings, CommandRunner& runner,
                                  PostLocal post)
-    : ParticipantProcess(std::move(slot), settings.requests_max),
+    : ParticipantProcess(std::move(slot)),
       settings_(std::move(settings)),
       runner_(runner),
       post_(std::move(post)) {}

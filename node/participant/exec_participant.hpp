@@ -1,7 +1,6 @@
 // A participant that runs a shell command for each request.
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -30,7 +29,6 @@ class ExecParticipant final : public ParticipantProcess {
     NodeName node;
     ServiceName service;
     std::string command;
-    std::size_t requests_max;
   };
 
   ExecParticipant(ParticipantSlot slot, Settings settings, CommandRunner& runner, PostLocal post);

@@ -4,53 +4,53 @@
 
 namespace liminal {
 
-ParticipantProcess::ParticipantProcess(ParticipantSlot slot, std::size_t requests_max)
-    : slot_(std::move(slot)), requests_max_(requests_max) {}
-
 void ParticipantProcess::handle(Context& context, Message message) {
   if (crashed_) return;
   if (auto* received = std::get_if<message::Received>(&message)) {
     if (received->envelope.kind != EnvelopeKind::kRequest) return ignore();
-    take(context, received->from, std::move(received->envelope));
+    take(received->from, std::move(received->envelope));
+  } else if (auto* refused = std::get_if<message::Refused>(&message)) {
+    take_back(context, std::move(*refused));
+  } else if (const auto* fired = std::get_if<message::TimerFired>(&message)) {
+    if (!on_timer(context, fired->timer)) return ignore();
   } else if (auto* local = std::get_if<LocalMessagePtr>(&message)) {
     if (!*local || !on_local(context, **local)) return ignore();
-  } else if (auto* fired = std::get_if<message::TimerFired>(&message)) {
-    if (!deadline_timer_ || fired->timer != *deadline_timer_) return ignore();
-    expire(context);
   } else {
     return ignore();
   }
   begin_next(context);
+  context.take_envelopes(!current_ && !again_);
 }
 
-void ParticipantProcess::take(Context& context, const Pid& from, Envelope envelope) {
-  if (current_ && waiting_.size() >= requests_max_) {
-    crash(context, "more than " + std::to_string(requests_max_) + " requests waiting");
-    return;
+bool ParticipantProcess::on_timer(Context& context, TimerId timer) {
+  if (timer == again_) {
+    answer_again(context);
+  } else if (timer == deadline_timer_) {
+    expire(context);
+  } else {
+    return false;
   }
-  waiting_.push_back({from, envelope.wants_reply,
-                      Request{.id = envelope.id,
-                              .conversation = envelope.conversation,
-                              .attempt = envelope.attempt,
-                              .schema = std::move(envelope.schema),
-                              .trace = std::move(envelope.trace),
-                              .deadline = envelope.deadline,
-                              .headers = std::move(envelope.headers),
-                              .payload = std::move(envelope.payload)}});
+  return true;
 }
 
+void ParticipantProcess::take(const Pid& from, Envelope envelope) {
+  current_.emplace(Asked{from, envelope.wants_reply,
+                         Request{.id = envelope.id,
+                                 .conversation = envelope.conversation,
+                                 .attempt = envelope.attempt,
+                                 .schema = std::move(envelope.schema),
+                                 .trace = std::move(envelope.trace),
+                                 .deadline = envelope.deadline,
+                                 .headers = std::move(envelope.headers),
+                                 .payload = std::move(envelope.payload)}});
+}
+
+/// Begins what was taken out of the mailbox, unless something speaks against its starting now.
 void ParticipantProcess::begin_next(Context& context) {
-  while (!crashed_ && !begun_ && (current_ || !waiting_.empty())) {
-    if (!current_) {
-      current_ = std::move(waiting_.front());
-      waiting_.pop_front();
-    }
-    const auto& deadline = current_->request.deadline;
-    if (deadline && *deadline <= context.now()) {
-      expire(context);
-      continue;
-    }
-    if (overdue_) break;
+  if (crashed_ || begun_ || !current_) return;
+  const auto& deadline = current_->request.deadline;
+  if (deadline && *deadline <= context.now()) return expire(context);
+  if (!overdue_) {
     begun_ = true;
     begin(context, current_->request);
   }
@@ -65,10 +65,30 @@ void ParticipantProcess::expire(Context& context) {
   interrupt(context);
 }
 
-ParticipantProcess::Waiting ParticipantProcess::take_current(Context& context) {
+ParticipantProcess::Asked ParticipantProcess::take_current(Context& context) {
   if (deadline_timer_) context.cancel_timer(*deadline_timer_);
   deadline_timer_.reset();
   return *std::exchange(current_, std::nullopt);
+}
+
+/// Answers come back in the order in which they were sent.
+void ParticipantProcess::take_back(Context& context, message::Refused refused) {
+  if (refused.kind == signal::RefusalKind::kRejected) {
+    crash(context, "its answer was refused: " + refused.text);
+    return;
+  }
+  if (!refused.returned) return ignore();  // the other end has room for every answer it is owed
+  unanswered_.push_back({std::move(refused.by), *std::move(refused.returned)});
+  if (!again_) again_ = context.start_timer(again_after_.next());
+}
+
+void ParticipantProcess::answer_again(Context& context) {
+  again_.reset();
+  if (unanswered_.empty()) return again_after_.reset();
+  again_ = context.start_timer(again_after_.next());
+  for (Answer& answer : std::exchange(unanswered_, {})) {
+    context.send(answer.to, std::move(answer.envelope));
+  }
 }
 
 void ParticipantProcess::finish(Context& context, std::optional<Payload> reply) {
@@ -77,7 +97,7 @@ void ParticipantProcess::finish(Context& context, std::optional<Payload> reply) 
     return;
   }
   begun_ = false;
-  const Waiting asked = take_current(context);
+  const Asked asked = take_current(context);
   const std::size_t bytes_max = ledger().payload_bytes_max.load();
   if (asked.wants_reply && reply && reply->size() > bytes_max) {
     crash(context, "reply of " + std::to_string(reply->size()) + " bytes exceeds payload-max (" +
@@ -101,7 +121,7 @@ void ParticipantProcess::leave(Context& context) {
   context.exit(ExitReason::normal());
 }
 
-void ParticipantProcess::answer(Context& context, const Waiting& asked, EnvelopeKind kind,
+void ParticipantProcess::answer(Context& context, const Asked& asked, EnvelopeKind kind,
                                 Payload payload) {
   context.send(asked.from, Envelope{.kind = kind,
                                     .id = context.new_message_id(),

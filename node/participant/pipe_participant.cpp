@@ -32,7 +32,7 @@ class ChildEnded final : public LocalMessage {
 
 PipeParticipant::PipeParticipant(ParticipantSlot slot, PipeChildSlot child_slot, Settings settings,
                                  CommandRunner& runner, PostLocal post)
-    : ParticipantProcess(std::move(slot), settings.requests_max),
+    : ParticipantProcess(std::move(slot)),
       child_slot_(std::move(child_slot)),
       settings_(std::move(settings)),
       runner_(runner),

@@ -31,7 +31,6 @@ class PipeParticipant final : public ParticipantProcess {
     ServiceName service;
     ConversationId conversation;
     std::string command;
-    std::size_t requests_max;
   };
 
   PipeParticipant(ParticipantSlot slot, PipeChildSlot child_slot, Settings settings,

@@ -83,9 +83,8 @@ Result<void> ServiceRegistry::add(const ServiceDefinition& definition) {
 }
 
 ServiceRegistry::Maker ServiceRegistry::maker_of(BehaviourFactory factory) const {
-  return [factory = std::move(factory), requests_max = settings_.requests_max](
-             ParticipantSlot slot, const signal::SpawnRequest&) -> Made {
-    return std::make_unique<BehaviourParticipant>(std::move(slot), requests_max, factory);
+  return [factory = std::move(factory)](ParticipantSlot slot, const signal::SpawnRequest&) -> Made {
+    return std::make_unique<BehaviourParticipant>(std::move(slot), factory);
   };
 }
 
@@ -96,10 +95,8 @@ ServiceRegistry::Maker ServiceRegistry::maker_of(const ServiceName&,
 
 ServiceRegistry::Maker ServiceRegistry::maker_of(const ServiceName& name,
                                                  const service_kind::Exec& exec) const {
-  ExecParticipant::Settings settings{.node = settings_.node,
-                                     .service = name,
-                                     .command = exec.command,
-                                     .requests_max = settings_.requests_max};
+  ExecParticipant::Settings settings{
+      .node = settings_.node, .service = name, .command = exec.command};
   return [settings = std::move(settings), support = *exec_](ParticipantSlot slot,
                                                             const signal::SpawnRequest&) -> Made {
     return std::make_unique<ExecParticipant>(std::move(slot), settings, support.runner,
@@ -122,8 +119,7 @@ ServiceRegistry::Maker ServiceRegistry::maker_of(const ServiceName& name,
         PipeParticipant::Settings{.node = settings.node,
                                   .service = name,
                                   .conversation = request.conversation,
-                                  .command = command,
-                                  .requests_max = settings.requests_max},
+                                  .command = command},
         support.runner, support.post);
   };
 }

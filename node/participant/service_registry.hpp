@@ -69,7 +69,6 @@ class ServiceRegistry {
   struct Settings {
     NodeName node;
     std::size_t participants_max = 10000;  // beyond it make() is kRejected
-    std::size_t requests_max = 4096;       // waiting at one participant; beyond it, it exits
     std::size_t pipe_children_max =
         256;  // instances of pipe services; beyond it make() is kRejected
   };

@@ -19,6 +19,14 @@ void set_to(Signal& signal, Pid pid) {
   std::visit([&](auto& s) { s.to = std::move(pid); }, signal);
 }
 
+void reject(signal::Send send, std::string why, NodeCore::Effects& effects) {
+  effects.push_back(Undeliverable{DeadLetterCause::kRejected, send});
+  const MessageId message = send.envelope.id;
+  effects.push_back(
+      Deliver{signal::Refusal{send.to, send.from, message, signal::RefusalKind::kRejected,
+                              std::move(why), std::move(send.envelope)}});
+}
+
 // The signal that an item carries; nullptr for parts of transfers.
 const Signal* signal_of(const Item& item) { return std::get_if<Signal>(&item); }
 
@@ -72,16 +80,24 @@ NodeCore::Effects NodeCore::on_signal(Signal signal, TimePoint now) {
     effects.push_back(Deliver{std::move(signal)});
     return effects;
   }
-  if (const auto* send = std::get_if<signal::Send>(&signal);
-      send && (!wire::fits(send->envelope) ||
-               send->envelope.payload.size() > settings_.session.payload_bytes_max)) {
-    ++counters_.oversized;
-    return effects;
+  auto* send = std::get_if<signal::Send>(&signal);
+  if (send != nullptr) {
+    if (auto why_not = why_not_to_travel(send->envelope)) {
+      reject(std::move(*send), *std::move(why_not), effects);
+      return effects;
+    }
   }
   Peer* peer = peer_for(to);
   if (peer == nullptr) {
     answer_unreachable(signal, effects);
     return effects;
+  }
+  if (send != nullptr && !admit(*peer, *send, effects)) return effects;
+  if (const auto* withdraw = std::get_if<signal::Withdraw>(&signal)) {
+    const std::pair sender{withdraw->from.serial, withdraw->to.serial};
+    // It may be deferred here, there, or first here and then there.
+    withdraw->message ? peer->deferrals.withdraw(sender, *withdraw->message)
+                      : peer->deferrals.forget(sender);
   }
   peer->ties.note_outgoing(signal);
   set_from(signal, outside(from_of(signal)));
@@ -89,6 +105,41 @@ NodeCore::Effects NodeCore::on_signal(Signal signal, TimePoint now) {
   dirty_.insert(to.incarnation);
   if (std::exchange(report_due_, false)) join(now, effects);
   return effects;
+}
+
+std::optional<std::string> NodeCore::why_not_to_travel(const Envelope& envelope) const {
+  if (const auto fits = wire::fits(envelope); !fits) return fits.error().detail;
+  const std::size_t payload = envelope.payload.size();
+  const std::size_t payload_max = settings_.session.payload_bytes_max;
+  if (payload <= payload_max) return std::nullopt;
+  return "payload of " + std::to_string(payload) + " bytes exceeds payload-max (" +
+         std::to_string(payload_max) + " bytes)";
+}
+
+bool NodeCore::admit(Peer& peer, signal::Send& send, Effects& effects) {
+  const std::size_t waiting = peer.session.waiting_bytes();
+  const std::size_t bytes = wire::credit_bytes(send.envelope);
+  const bool has_room = waiting == 0 || waiting + bytes <= settings_.outbox_bytes_max;
+  using Verdict = decltype(peer.deferrals)::Verdict;
+  switch (peer.deferrals.judge({send.from.serial, send.to.serial}, send.envelope.id, has_room)) {
+    case Verdict::kTake:
+      return true;
+    case Verdict::kDefer: {
+      ++counters_.deferred;
+      const Pid to = send.to, from = send.from;
+      const MessageId message = send.envelope.id;
+      effects.push_back(Deliver{signal::Refusal{
+          to, from, message, signal::RefusalKind::kDeferred, {}, std::move(send.envelope)}});
+      return false;
+    }
+    case Verdict::kReject:
+      reject(std::move(send),
+             "too much waits for node " + peer.name.value() + " (outbox-max " +
+                 std::to_string(settings_.outbox_bytes_max) + " bytes)",
+             effects);
+      return false;
+  }
+  return false;
 }
 
 void NodeCore::answer_unreachable(const Signal& signal, Effects& effects) {
@@ -107,8 +158,8 @@ void NodeCore::answer_unreachable(const Signal& signal, Effects& effects) {
   } else if (const auto* reply = std::get_if<signal::SpawnReply>(&signal); reply && reply->link) {
     // The requester's node went while the instance was made: the instance ends as if linked before.
     effects.push_back(Deliver{signal::Exit{to, from, reason, reply->link}});
-  } else if (std::holds_alternative<signal::Send>(signal)) {
-    ++counters_.undeliverable;
+  } else if (const auto* send = std::get_if<signal::Send>(&signal)) {
+    effects.push_back(Undeliverable{DeadLetterCause::kNodeGone, *send});
   }
 }
 
@@ -186,6 +237,7 @@ NodeCore::Effects NodeCore::on_frame(std::string_view header, std::string_view b
 void NodeCore::reset_session(Incarnation incarnation, SessionNumber number, Effects& effects) {
   Peer& peer = peers_.at(incarnation);
   ++counters_.sessions_reset;
+  bury_unsettled(peer.session, effects);
   peer.session = Session{number, settings_.session};
   const Evidence evidence{EvidenceSource::kReset, Duration::zero(), Duration::zero(),
                           Duration::zero()};
@@ -279,7 +331,7 @@ NodeCore::Effects NodeCore::flush(TimePoint now) {
   for (const Incarnation incarnation : std::exchange(dirty_, {})) {
     const auto found = peers_.find(incarnation);
     if (found == peers_.end()) continue;
-    auto& [name, session, ties, seen_at] = found->second;
+    auto& [name, session, ties, seen_at, deferrals] = found->second;
     const std::string header = wire::encode(RouteTo{name, incarnation});
     for (const auto& frame : session.collect(now, settings_.frames_per_flush_max)) {
       effects.push_back(SendFrame{header, wire::encode(frame, now)});

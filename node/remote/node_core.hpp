@@ -13,6 +13,7 @@
 #include <variant>
 #include <vector>
 
+#include "common/base/deferrals.hpp"
 #include "common/base/ids.hpp"
 #include "common/base/random.hpp"
 #include "common/base/time.hpp"
@@ -20,6 +21,7 @@
 #include "common/session/session.hpp"
 #include "common/wire/control.hpp"
 #include "common/wire/data.hpp"
+#include "node/dead_letters/dead_letter.hpp"
 #include "node/remote/departed.hpp"
 #include "node/remote/directory.hpp"
 #include "node/remote/remote_ties.hpp"
@@ -52,6 +54,16 @@ struct Deliver {
 struct CertifyTurn {};
 struct Publish {
   Directory::Snapshot snapshot;
+};
+/// An envelope that could not be delivered.
+struct Undeliverable {
+  DeadLetterCause cause;
+  signal::Send send;
+};
+/// More of them, which are only counted.
+struct UndeliverableUnseen {
+  DeadLetterCause cause;
+  std::uint64_t envelopes;
 };
 /// Both connections stand; told at the first join and again after each interruption.
 struct Joined {
@@ -89,9 +101,9 @@ using NodeEffect =
     std::variant<node_effect::OpenControl, node_effect::OpenData, node_effect::CloseData,
                  node_effect::SendControl, node_effect::SendOnData, node_effect::SendFrame,
                  node_effect::Deliver, node_effect::CertifyTurn, node_effect::Publish,
-                 node_effect::Joined, node_effect::Lease, node_effect::Refused,
-                 node_effect::Unsuitable, node_effect::Interrupted, node_effect::Fenced,
-                 node_effect::Left>;
+                 node_effect::Undeliverable, node_effect::UndeliverableUnseen, node_effect::Joined,
+                 node_effect::Lease, node_effect::Refused, node_effect::Unsuitable,
+                 node_effect::Interrupted, node_effect::Fenced, node_effect::Left>;
 
 /// One node's side of the cluster: membership, beats, a session with each peer, and the ties
 /// (links, monitors, spawns) of its processes to those of others.
@@ -99,7 +111,9 @@ using NodeEffect =
 /// Promises: signals between living incarnations arrive exactly once, in order for each pair of
 /// processes. When a peer goes down or leaves, every tie to it is told noconnection, once, after
 /// everything that was accepted from it; nothing of it comes after. A signal to an incarnation that
-/// is not there is answered in the same way at once.
+/// is not there is answered in the same way at once. An envelope that may not travel is rejected,
+/// one to a peer for which too much waits is deferred (its sender is to send it again; until then
+/// nothing later of that sender to that process goes out): the sender gets a Refusal.
 ///
 /// A session that cannot go on, because a frame of the peer broke a rule, is reset: ties through it
 /// break with noconnection at both ends, and another one begins.
@@ -127,6 +141,8 @@ class NodeCore {
     Duration isolation_timeout = std::chrono::seconds{60};
     Duration leave_bound = std::chrono::seconds{2};  // waits so long for acknowledgements
     std::size_t frames_per_flush_max = 64;           // of one peer
+    /// What may wait for one peer; beyond it envelopes to it are deferred, other signals are not.
+    std::size_t outbox_bytes_max = std::size_t{64} * 1024 * 1024;
   };
   using Effects = std::vector<NodeEffect>;
 
@@ -169,8 +185,7 @@ class NodeCore {
     std::uint64_t foreign_frames = 0;      // of another epoch, a fenced incarnation, or not for us
     std::uint64_t session_violations = 0;  // each resets its session
     std::uint64_t sessions_reset = 0;      // by us, or by the other end
-    std::uint64_t oversized = 0;           // envelopes beyond what may travel, dropped here
-    std::uint64_t undeliverable = 0;       // envelopes to incarnations that are not there
+    std::uint64_t deferred = 0;            // envelopes, here
   };
   [[nodiscard]] const Counters& counters() const { return counters_; }
   /// Sessions and ties that stand; zero when nothing is shared with anybody.
@@ -195,7 +210,9 @@ class NodeCore {
     Session session;
     RemoteTies ties;
     MembershipVersion seen_at;  // the membership must list it from this version on
+    Deferrals<std::pair<Serial, Serial>> deferrals{kDeferredMax};  // by sender and receiver
   };
+  static constexpr std::size_t kDeferredMax = 65536;  // to one peer; beyond it: rejected
 
   void join(TimePoint now, Effects& effects);
   [[nodiscard]] bool suits(const ClusterSettings& cluster) const;
@@ -221,11 +238,15 @@ class NodeCore {
   /// The session cannot go on; neither node is down.
   void reset_session(Incarnation incarnation, SessionNumber number, Effects& effects);
   void violated(Incarnation incarnation, Effects& effects);
+  void bury_unsettled(const Session& session, Effects& effects) const;
   void break_ties(Incarnation incarnation, Peer& peer, const std::optional<Evidence>& evidence,
                   Effects& effects) const;
   void lose_all_peers(Effects& effects);  // because we are out of the cluster ourselves
   void drop_unlisted_peers(const std::optional<Evidence>& evidence, Effects& effects);
   void answer_unreachable(const Signal& signal, Effects& effects);
+  [[nodiscard]] std::optional<std::string> why_not_to_travel(const Envelope& envelope) const;
+  /// Whether it may be given to the session; if not, it was answered.
+  [[nodiscard]] bool admit(Peer& peer, signal::Send& send, Effects& effects);
   [[nodiscard]] bool addressed_rightly(const SessionFrame& frame, const RouteFrom& route) const;
   [[nodiscard]] Pid outside(Pid pid) const;  // a local pid as others see it
 

@@ -14,6 +14,8 @@ using namespace node_effect;
 // Those who went and are remembered; as many as a join may report.
 constexpr std::size_t kDepartedMax = wire::kPeersMax;
 constexpr std::size_t kUnechoedBeatsMax = 1024;
+// Of the envelopes that a lost session leaves, told one by one; the rest is counted.
+constexpr std::size_t kUnsettledTold = 256;
 
 template <class... Cases>
 struct Overloaded : Cases... {
@@ -375,7 +377,20 @@ void NodeCore::peer_lost(Incarnation incarnation, std::optional<Evidence> eviden
   Peer peer = std::move(found->second);
   peers_.erase(found);
   dirty_.erase(incarnation);
+  bury_unsettled(peer.session, effects);
   break_ties(incarnation, peer, evidence, effects);
+}
+
+void NodeCore::bury_unsettled(const Session& session, Effects& effects) const {
+  std::uint64_t unsettled = 0;
+  session.for_each_unsettled([&](const signal::Send& send) {
+    if (++unsettled > kUnsettledTold) return;
+    signal::Send told = send;
+    told.from.incarnation = local_incarnation();  // as people know it
+    effects.push_back(Undeliverable{DeadLetterCause::kSessionLost, std::move(told)});
+  });
+  if (unsettled <= kUnsettledTold) return;
+  effects.push_back(UndeliverableUnseen{DeadLetterCause::kSessionLost, unsettled - kUnsettledTold});
 }
 
 void NodeCore::break_ties(Incarnation incarnation, Peer& peer,

@@ -2,8 +2,10 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "node/scheduler/process.hpp"
@@ -17,19 +19,19 @@ struct Mail {
 };
 
 /// First in, first out. A vector rather than a deque: an idle process holds no memory for it.
-/// Thread affinity: the thread that runs the process.
-class Mailbox {
+class MailQueue {
  public:
   [[nodiscard]] bool empty() const noexcept { return head_ == mails_.size(); }
 
-  void push(Mail mail) {
+  void push(std::uint64_t number, Mail mail) {
     make_room();
-    mails_.push_back(std::move(mail));
+    mails_.push_back({number, std::move(mail)});
   }
 
-  /// REQUIRES: not empty.
+  /// REQUIRES of both: not empty.
+  [[nodiscard]] std::uint64_t first_number() const { return mails_[head_].number; }
   [[nodiscard]] Mail pop() {
-    Mail mail = std::move(mails_[head_++]);
+    Mail mail = std::move(mails_[head_++].mail);
     if (empty()) {
       mails_.clear();
       head_ = 0;
@@ -39,6 +41,11 @@ class Mailbox {
   }
 
  private:
+  struct Numbered {
+    std::uint64_t number;
+    Mail mail;
+  };
+
   // Takes back what was popped, each time it is at least half: constant time on the average.
   void make_room() {
     if (head_ == 0 || head_ < mails_.size() - head_) return;
@@ -48,8 +55,41 @@ class Mailbox {
 
   static constexpr std::size_t kKeptMax = 16;  // after a burst the memory goes back
 
-  std::vector<Mail> mails_;
+  std::vector<Numbered> mails_;
   std::size_t head_ = 0;
+};
+
+/// Hands messages out in the order in which they came; while envelopes are held back, everything
+/// else in that order.
+///
+/// Thread affinity: the thread that runs the process.
+class Mailbox {
+ public:
+  void hold_envelopes(bool hold) { holds_envelopes_ = hold; }
+
+  /// Whether there is nothing to hand out.
+  [[nodiscard]] bool empty() const noexcept {
+    return others_.empty() && (holds_envelopes_ || envelopes_.empty());
+  }
+
+  void push(Mail mail) {
+    const bool is_envelope = std::holds_alternative<message::Received>(mail.message);
+    (is_envelope ? envelopes_ : others_).push(++pushed_, std::move(mail));
+  }
+
+  /// REQUIRES: not empty.
+  [[nodiscard]] Mail pop() {
+    if (holds_envelopes_ || envelopes_.empty()) return others_.pop();
+    if (others_.empty() || envelopes_.first_number() < others_.first_number()) {
+      return envelopes_.pop();
+    }
+    return others_.pop();
+  }
+
+ private:
+  MailQueue envelopes_, others_;
+  std::uint64_t pushed_ = 0;
+  bool holds_envelopes_ = false;
 };
 
 }  // namespace liminal

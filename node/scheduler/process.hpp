@@ -4,6 +4,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <string>
 #include <variant>
 
 #include "common/base/ids.hpp"
@@ -11,6 +12,7 @@
 #include "common/base/result.hpp"
 #include "common/base/time.hpp"
 #include "common/wire/signal.hpp"
+#include "node/dead_letters/dead_letter.hpp"
 
 namespace liminal {
 
@@ -42,6 +44,15 @@ struct Down {
 struct TimerFired {
   TimerId timer;
 };
+/// An envelope that this process sent was not taken. Deferred: it may be sent again, and until it
+/// was, or was withdrawn, nothing later of this process is taken there. Rejected: it never will be.
+struct Refused {
+  Pid by;  // who was to get it
+  MessageId message;
+  signal::RefusalKind kind;
+  std::string text;                  // why, if rejected
+  std::optional<Envelope> returned;  // set unless it had left this node
+};
 /// The answer to spawn_service(): the instance, already linked, or why there is none.
 struct Spawned {
   SpawnId spawn;
@@ -51,7 +62,7 @@ struct Spawned {
 }  // namespace message
 
 using Message = std::variant<message::Received, message::Exited, message::Down, message::TimerFired,
-                             message::Spawned, LocalMessagePtr>;
+                             message::Spawned, message::Refused, LocalMessagePtr>;
 
 class Process;
 
@@ -72,7 +83,17 @@ class Context {
   /// Fresh, unique in the world.
   [[nodiscard]] virtual MessageId new_message_id() = 0;
 
+  /// Mailboxes are bounded: message::Refused says that it was not taken.
   virtual void send(const Pid& to, Envelope envelope) = 0;
+  /// What was deferred will not be sent again; without it `to` waits for it, and takes nothing
+  /// later. The end of a process withdraws all.
+  virtual void withdraw(const Pid& to, const MessageId& message) = 0;
+  /// While off, envelopes stay in the mailbox and fill it; everything else is handed out, and
+  /// overtakes them. On at first.
+  virtual void take_envelopes(bool on) = 0;
+  /// Notes down an envelope that this process gave up.
+  virtual void dead_letter(DeadLetterCause cause, const Pid& from, const Pid& to,
+                           const Envelope& envelope) = 0;
   /// Dropped, and counted, if `to` is gone. REQUIRES: `to` is local.
   virtual void send_local(const Pid& to, LocalMessagePtr message) = 0;
 

@@ -17,8 +17,14 @@ namespace liminal {
 /// Thread affinity: `pid` and `in_queue` are for every thread, all else for the one that runs the
 /// process; the run queue hands it from one to the next.
 struct ProcessControl {
-  ProcessControl(Pid own_pid, std::unique_ptr<Process> own_handler, Random own_random)
-      : pid(std::move(own_pid)), handler(std::move(own_handler)), random(own_random), links(pid) {}
+  /// Lifetime: `bounds` outlives it.
+  ProcessControl(Pid own_pid, std::unique_ptr<Process> own_handler, Random own_random,
+                 const MailboxBounds& bounds)
+      : pid(std::move(own_pid)),
+        in_queue(bounds),
+        handler(std::move(own_handler)),
+        random(own_random),
+        links(pid) {}
 
   const Pid pid;
   InQueue in_queue;
@@ -49,6 +55,9 @@ struct ProcessControl {
   std::map<TimerId, TimePoint> timers;
 
   std::set<std::pair<Pid, MonitorId>> watchers;
+
+  std::set<Pid> deferred_by;         // mailboxes that wait for something to come again
+  std::uint64_t may_be_refused = 0;  // envelopes sent, less those that were refused
 
   std::uint64_t monitors_made = 0;
   std::uint64_t spawns_made = 0;

@@ -34,8 +34,11 @@ std::string bounded_text(std::string text) {
 // --- Impl ----------------------------------------------------------------------------------------
 
 Scheduler::Impl::Impl(Settings own_settings, Forward forward)
-    : settings(std::move(own_settings)), forward_(std::move(forward)) {
+    : settings(std::move(own_settings)),
+      dead_letters(settings.dead_letters_max),
+      forward_(std::move(forward)) {
   check(settings.turn_messages_max > 0, "a turn handles at least one message");
+  check(settings.mailbox.messages_max > 0, "a mailbox holds at least one message");
   Random ids{settings.seed};
   messages_high_ = ids.next_id();
   conversations_high_ = ids.next_id();
@@ -54,7 +57,8 @@ ProcessPtr Scheduler::Impl::make(std::unique_ptr<Process> handler) {
   check(handler != nullptr, "a process has a handler");
   const std::uint64_t serial = serials_made_.fetch_add(1, std::memory_order_relaxed) + 1;
   return std::make_shared<ProcessControl>(Pid{settings.node, local_incarnation(), Serial{serial}},
-                                          std::move(handler), generator_of(settings.seed, serial));
+                                          std::move(handler), generator_of(settings.seed, serial),
+                                          settings.mailbox);
 }
 
 void Scheduler::Impl::route(Signal signal) {
@@ -67,24 +71,48 @@ void Scheduler::Impl::route(Signal signal) {
     spawn_on_request(*request);
     return;
   }
+  if (const auto* withdraw = std::get_if<signal::Withdraw>(&signal)) {
+    // Concerns the sender's place before the mailbox; the process itself hears nothing of it.
+    if (const ProcessPtr process = table.find(to.serial)) {
+      process->in_queue.withdraw(withdraw->from, withdraw->message);
+    }
+    return;
+  }
   const Serial serial = to.serial;
   Arrival arrival{std::move(signal)};
-  if (!put(serial, std::move(arrival))) answer_for_the_gone(std::move(arrival));
+  const auto refused = [&] { return std::get<signal::Send>(std::get<Signal>(std::move(arrival))); };
+  switch (put(serial, std::move(arrival))) {
+    case InQueue::Put::kTaken:
+    case InQueue::Put::kTakenWake:
+      return;
+    case InQueue::Put::kClosed:
+      return answer_for_the_gone(std::move(arrival));
+    case InQueue::Put::kDeferred:
+      return refuse(refused(), signal::RefusalKind::kDeferred, {});
+    case InQueue::Put::kRejected:
+      return refuse(refused(), signal::RefusalKind::kRejected,
+                    "the mailbox is full, and too much that must come again waits before it "
+                    "(mailbox-max " +
+                        std::to_string(settings.mailbox.messages_max) + ")");
+  }
 }
 
-bool Scheduler::Impl::put(Serial serial, Arrival&& arrival) {
+InQueue::Put Scheduler::Impl::put(Serial serial, Arrival&& arrival) {
   ProcessPtr process = table.find(serial);
-  if (!process) return false;
-  switch (process->in_queue.put(std::move(arrival))) {
-    case InQueue::Put::kClosed:
-      return false;
-    case InQueue::Put::kTaken:
-      return true;
-    case InQueue::Put::kTakenWake:
-      make_runnable(std::move(process));
-      return true;
+  if (!process) return InQueue::Put::kClosed;
+  const InQueue::Put result = process->in_queue.put(std::move(arrival));
+  if (result != InQueue::Put::kTakenWake) return result;
+  make_runnable(std::move(process));
+  return InQueue::Put::kTaken;
+}
+
+void Scheduler::Impl::refuse(signal::Send send, signal::RefusalKind kind, std::string text) {
+  if (kind == signal::RefusalKind::kRejected) {
+    dead_letter(DeadLetterCause::kRejected, send.from, send.to, send.envelope);
   }
-  return true;
+  signal::Refusal refusal{send.to, send.from, send.envelope.id, kind, std::move(text)};
+  if (send.from.is_local()) refusal.returned = std::move(send.envelope);
+  route(std::move(refusal));
 }
 
 void Scheduler::Impl::answer_for_the_gone(Arrival arrival) {
@@ -104,15 +132,15 @@ void Scheduler::Impl::answer_for_the_gone(Arrival arrival) {
     if (reply->link) {
       route(signal::Exit{reply->to, reply->from, ExitReason::noproc(), reply->link});
     }
-  } else if (std::holds_alternative<signal::Send>(*signal)) {
-    dropped_messages.fetch_add(1, std::memory_order_relaxed);
+  } else if (const auto* send = std::get_if<signal::Send>(signal)) {
+    dead_letter(DeadLetterCause::kNoProcess, send->from, send->to, send->envelope);
   }
   // To the others a process that is gone has nothing to say.
 }
 
 bool Scheduler::Impl::send_local(const Pid& to, LocalMessagePtr message) {
   check(to.is_local(), "a local message stays on its node");
-  if (put(to.serial, Arrival{std::move(message)})) return true;
+  if (put(to.serial, Arrival{std::move(message)}) == InQueue::Put::kTaken) return true;
   dropped_messages.fetch_add(1, std::memory_order_relaxed);
   return false;
 }
@@ -153,6 +181,7 @@ void Scheduler::Impl::spawn_on_request(const signal::SpawnRequest& request) {
 }
 
 void Scheduler::Impl::run_turn(ProcessPtr process, TimePoint now) {
+  now_.store(now.time_since_epoch().count(), std::memory_order_relaxed);
   Turn turn(*this, *process, now);
   if (turn.run(settings.turn_messages_max) == Turn::After::kRunnable) {
     make_runnable(std::move(process));
@@ -161,7 +190,7 @@ void Scheduler::Impl::run_turn(ProcessPtr process, TimePoint now) {
 
 void Scheduler::Impl::fire_timers(TimePoint now) {
   timers.fire_due(now, [this](Serial owner, TimerId timer) {
-    static_cast<void>(put(owner, arrival::TimerDue{timer}));  // a gone owner wants no timer
+    put(owner, arrival::TimerDue{timer});  // a gone owner wants no timer
   });
 }
 
@@ -174,7 +203,7 @@ void Scheduler::Impl::run_job(BlockingWork::Job job) {
   } catch (...) {
   }
   job.work = nullptr;  // what it holds is released before its owner hears of the outcome
-  static_cast<void>(put(job.owner, std::move(outcome)));  // a gone owner wants no result
+  put(job.owner, std::move(outcome));  // a gone owner wants no result
 }
 
 // --- Scheduler -----------------------------------------------------------------------------------
@@ -210,6 +239,15 @@ void Scheduler::exit(const Pid& to, ExitReason reason) {
 
 MessageId Scheduler::new_message_id() { return impl_->new_message_id(); }
 ConversationId Scheduler::new_conversation_id() { return impl_->new_conversation_id(); }
+
+DeadLetters& Scheduler::dead_letters() { return impl_->dead_letters; }
+
+Scheduler::MailboxLoad Scheduler::mailbox_load(const Pid& process) const {
+  check(process.is_local(), "the mailboxes of other nodes are theirs to look at");
+  const ProcessPtr found = impl_->table.find(process.serial);
+  if (!found) return {};
+  return {found->in_queue.room().messages(), found->in_queue.room().bytes()};
+}
 
 Scheduler::Counts Scheduler::counts() const {
   return {impl_->table.size(), impl_->timers.size(),

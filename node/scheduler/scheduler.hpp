@@ -7,6 +7,8 @@
 #include <memory>
 #include <optional>
 
+#include "node/dead_letters/dead_letters.hpp"
+#include "node/scheduler/mailbox_room.hpp"
 #include "node/scheduler/process.hpp"
 
 namespace liminal {
@@ -27,6 +29,11 @@ class Scheduler {
     NodeName node;
     std::uint64_t seed;                  // of message ids and of every process's generator
     std::size_t turn_messages_max = 64;  // then the process goes to the end of the run queue
+    MailboxBounds mailbox = {};          // of each process; beyond it envelopes are refused
+    /// Links and monitors, either way, of one process; one more is answered as if the other had
+    /// ended with an error that says so. What is linked from its first moment is not refused.
+    std::size_t links_max = 100'000;
+    std::size_t dead_letters_max = 1024;  // that are kept
   };
 
   /// Takes each signal whose destination is not local, in the order in which each process sent
@@ -67,9 +74,20 @@ class Scheduler {
   struct Counts {
     std::size_t processes;
     std::size_t timers;
-    std::uint64_t dropped_messages;  // to processes that were gone
+    std::uint64_t dropped_messages;  // local ones, to processes that were gone
   };
   [[nodiscard]] Counts counts() const;
+
+  /// Envelopes that nobody got, of all of this node.
+  [[nodiscard]] DeadLetters& dead_letters();
+  /// Of a process's mailbox at the moment: envelopes and their bytes; zero if it is gone.
+  struct MailboxLoad {
+    std::size_t messages = 0;
+    std::size_t bytes = 0;
+    friend bool operator==(const MailboxLoad&, const MailboxLoad&) = default;
+  };
+  /// REQUIRES: `process` is local.
+  [[nodiscard]] MailboxLoad mailbox_load(const Pid& process) const;
 
   // --- for drivers ---
 

@@ -36,10 +36,17 @@ class Scheduler::Impl {
 
   /// To wherever it is meant for; answers where that is gone.
   void route(Signal signal);
-  /// False if the process is gone; `arrival` is then untouched.
-  [[nodiscard]] bool put(Serial serial, Arrival&& arrival);
+  /// kTaken, or why not; `arrival` is then untouched.
+  InQueue::Put put(Serial serial, Arrival&& arrival);
   /// What a process that is gone has to say to what came too late for it.
   void answer_for_the_gone(Arrival arrival);
+
+  /// Tells the sender that its envelope was not taken.
+  void refuse(signal::Send send, signal::RefusalKind kind, std::string text);
+  void dead_letter(DeadLetterCause cause, const Pid& from, const Pid& to,
+                   const Envelope& envelope) {
+    dead_letters.add(DeadLetter::of(cause, from, to, envelope, now()));
+  }
 
   [[nodiscard]] bool send_local(const Pid& to, LocalMessagePtr message);
 
@@ -55,6 +62,10 @@ class Scheduler::Impl {
     return ConversationId{conversations_high_,
                           conversations_made_.fetch_add(1, std::memory_order_relaxed) + 1};
   }
+  /// When the newest turn began.
+  [[nodiscard]] TimePoint now() const {
+    return TimePoint{Duration{now_.load(std::memory_order_relaxed)}};
+  }
   [[nodiscard]] Pid node() const { return Pid{settings.node, local_incarnation(), Serial{0}}; }
 
   const Settings settings;
@@ -63,6 +74,7 @@ class Scheduler::Impl {
   Timers timers;
   RunQueue run_queue;
   BlockingWork blocking;
+  DeadLetters dead_letters;
   std::atomic<std::uint64_t> dropped_messages = 0;
 
  private:
@@ -75,6 +87,7 @@ class Scheduler::Impl {
   std::atomic<std::uint64_t> messages_made_ = 0;
   std::atomic<std::uint64_t> conversations_made_ = 0;
   std::atomic<std::uint64_t> serials_made_ = 0;
+  std::atomic<Duration::rep> now_ = 0;
 };
 
 /// Cuts a text that would be too long for the wire: what a handler throws may be of any length.

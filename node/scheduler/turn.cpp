@@ -60,6 +60,9 @@ void Turn::guarded(Call call) {
 
 void Turn::handle_next() {
   Mail mail = process_.mailbox.pop();
+  if (const auto* received = std::get_if<message::Received>(&mail.message)) {
+    process_.in_queue.room().left(received->envelope);
+  }
   if (!still_wanted(mail)) return;
   guarded([&] { process_.handler->handle(*this, std::move(mail.message)); });
 }
@@ -131,12 +134,19 @@ void Turn::apply(signal::Send&& send) {
   process_.mailbox.push({message::Received{std::move(send.from), std::move(send.envelope)}});
 }
 
-void Turn::apply(const signal::Link& link) { process_.links.linked_by(link.from, link.link); }
+void Turn::apply(const signal::Link& link) {
+  if (has_all_ties() && !process_.links.all().contains(link.from)) {
+    scheduler_.route(signal::Exit{self(), link.from, too_many_ties(), link.link});
+    return;
+  }
+  process_.links.linked_by(link.from, link.link);
+}
 
 void Turn::apply(const signal::Unlink& unlink) { process_.links.unlinked_by(unlink); }
 
 void Turn::apply(signal::Exit exit) {
   if (exit.link) {
+    waits_no_longer_for(exit.from);
     if (!process_.links.exited(exit.from, *exit.link)) return;  // stale
   } else if (exit.reason.kind == ExitKind::kKill) {
     die_of(ExitReason::killed());
@@ -155,6 +165,10 @@ void Turn::apply(signal::Exit exit) {
 }
 
 void Turn::apply(const signal::Monitor& monitor) {
+  if (has_all_ties()) {
+    scheduler_.route(signal::Down{self(), monitor.from, monitor.monitor, too_many_ties()});
+    return;
+  }
   process_.watchers.emplace(monitor.from, monitor.monitor);
 }
 
@@ -167,6 +181,7 @@ void Turn::apply(signal::Down down) {
   if (found == process_.monitors.end()) return;  // stale
   // The second look is for a peer that guesses ids: only who is watched can be down.
   if (found->second.down_waits || found->second.process != down.from) return;
+  waits_no_longer_for(down.from);
   found->second.down_waits = true;
   process_.mailbox.push(
       {message::Down{down.monitor, std::move(down.from), std::move(down.reason)}});
@@ -193,9 +208,38 @@ void Turn::apply(signal::SpawnReply reply) {
   process_.mailbox.push({message::Spawned{reply.spawn, std::move(reply.from)}});
 }
 
+void Turn::apply(signal::Refusal refusal) {
+  if (process_.may_be_refused == 0) return;  // a peer that makes it up
+  --process_.may_be_refused;
+  if (refusal.kind == signal::RefusalKind::kDeferred) process_.deferred_by.insert(refusal.from);
+  process_.mailbox.push({message::Refused{std::move(refusal.from), refusal.message, refusal.kind,
+                                          std::move(refusal.text), std::move(refusal.returned)}});
+}
+
+void Turn::waits_no_longer_for(const Pid& peer) {
+  process_.deferred_by.erase(peer);
+  process_.in_queue.withdraw(peer, std::nullopt);
+}
+
+bool Turn::has_all_ties() const {
+  return process_.links.all().size() + process_.monitors.size() + process_.watchers.size() >=
+         scheduler_.settings.links_max;
+}
+
+ExitReason Turn::too_many_ties() const {
+  return ExitReason::error(std::to_string(scheduler_.settings.links_max) +
+                           " links and monitors at one process, links-max");
+}
+
 // --- what the handler does -----------------------------------------------------------------------
 
+void Turn::withdraw(const Pid& to, const MessageId& message) {
+  scheduler_.route(signal::Withdraw{self(), to, message});
+}
+
 void Turn::send(const Pid& to, Envelope envelope) {
+  ++process_.may_be_refused;
+  if (envelope.kind == EnvelopeKind::kRequest) process_.in_queue.room().answer_is_owed();
   scheduler_.route(signal::Send{self(), to, std::move(envelope)});
 }
 
@@ -205,7 +249,9 @@ void Turn::send_local(const Pid& to, LocalMessagePtr message) {
 
 void Turn::link(const Pid& to) {
   if (to == self()) return;
+  const bool too_many = has_all_ties();
   if (const auto made = process_.links.link(to)) {
+    if (too_many) return scheduler_.route(signal::Exit{to, self(), too_many_ties(), *made});
     scheduler_.route(signal::Link{self(), to, *made});
   }
 }
@@ -217,7 +263,12 @@ void Turn::unlink(const Pid& to) {
 MonitorId Turn::monitor(const Pid& to) {
   const MonitorId made{++process_.monitors_made};
   if (to == self()) return made;  // nobody lives to see its own end
+  const bool too_many = has_all_ties();
   process_.monitors.emplace(made, ProcessControl::Monitored{to});
+  if (too_many) {
+    scheduler_.route(signal::Down{to, self(), made, too_many_ties()});
+    return made;
+  }
   scheduler_.route(signal::Monitor{self(), to, made});
   return made;
 }
@@ -311,10 +362,12 @@ void Turn::end() {
   // What it held goes first: whoever learns of the end, be it by noproc, finds nothing left of it.
   for (const auto& [timer, due] : process_.timers) scheduler_.timers.cancel(timer, due);
   std::uint64_t dropped = 0;
+  process_.mailbox.hold_envelopes(false);
   while (!process_.mailbox.empty()) {
     const Mail mail = process_.mailbox.pop();
-    if (std::holds_alternative<message::Received>(mail.message) ||
-        std::holds_alternative<LocalMessagePtr>(mail.message)) {
+    if (const auto* received = std::get_if<message::Received>(&mail.message)) {
+      dead_letter(DeadLetterCause::kNotRead, received->from, self(), received->envelope);
+    } else if (std::holds_alternative<LocalMessagePtr>(mail.message)) {
       ++dropped;
     }
   }
@@ -327,6 +380,9 @@ void Turn::end() {
   for (Arrival& arrival : process_.in_queue.close()) too_late.push_back(std::move(arrival));
 
   for (Arrival& arrival : too_late) scheduler_.answer_for_the_gone(std::move(arrival));
+  for (const Pid& mailbox : process_.deferred_by) {
+    scheduler_.route(signal::Withdraw{self(), mailbox, std::nullopt});
+  }
   for (const auto& [peer, record] : process_.links.all()) {
     scheduler_.route(signal::Exit{self(), peer, reason, record.mine ? record.mine : record.theirs});
   }

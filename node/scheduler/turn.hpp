@@ -31,6 +31,12 @@ class Turn final : public Context {
   MessageId new_message_id() override { return scheduler_.new_message_id(); }
 
   void send(const Pid& to, Envelope envelope) override;
+  void withdraw(const Pid& to, const MessageId& message) override;
+  void take_envelopes(bool on) override { process_.mailbox.hold_envelopes(!on); }
+  void dead_letter(DeadLetterCause cause, const Pid& from, const Pid& to,
+                   const Envelope& envelope) override {
+    scheduler_.dead_letter(cause, from, to, envelope);
+  }
   void send_local(const Pid& to, LocalMessagePtr message) override;
   void trap_exits(bool on) override { process_.traps_exits = on; }
   void link(const Pid& to) override;
@@ -68,6 +74,8 @@ class Turn final : public Context {
   void apply(signal::Down down);
   void apply(const signal::SpawnRequest&) {}  // goes to the node, never to a process
   void apply(signal::SpawnReply reply);
+  void apply(signal::Refusal refusal);
+  void apply(const signal::Withdraw&) {}  // takes effect before the mailbox
 
   void handle_next();
   // False if the process took back meanwhile what led to this message.
@@ -75,6 +83,11 @@ class Turn final : public Context {
   // Runs the handler; what it throws is the process's end.
   template <class Call>
   void guarded(Call call);
+
+  // `peer` is gone, or cut off: it sends nothing again.
+  void waits_no_longer_for(const Pid& peer);
+  [[nodiscard]] bool has_all_ties() const;
+  [[nodiscard]] ExitReason too_many_ties() const;
 
   void die_of(ExitReason reason);
   [[nodiscard]] bool is_ending() const { return death_ || own_exit_; }

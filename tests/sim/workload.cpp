@@ -52,6 +52,13 @@ Envelope reply_to(Context& context, const Envelope& request, Payload payload) {
           .payload = std::move(payload)};
 }
 
+// Its mailbox may fill meanwhile. The timer's firing ends it.
+void be_busy_at_times(Context& context) {
+  if (context.random().below(8) != 0) return;
+  context.take_envelopes(false);
+  (void)context.start_timer(think(context));
+}
+
 /// Echoes numbers, which must come as 1, 2, 3, ...
 class Counter final : public Instance {
  public:
@@ -59,8 +66,10 @@ class Counter final : public Instance {
       : Instance(std::move(live)), violations_(std::move(violations)) {}
 
   void handle(Context& context, Message message) override {
+    if (std::holds_alternative<message::TimerFired>(message)) context.take_envelopes(true);
     auto* received = std::get_if<message::Received>(&message);
     if (received == nullptr) return;
+    be_busy_at_times(context);
     const std::uint64_t number = number_of(received->envelope.payload);
     if (number != ++last_) {
       violations_->add("a counter got " + std::to_string(number) + " instead of " +
@@ -79,8 +88,10 @@ class Echo final : public Instance {
   Echo(std::shared_ptr<int> live, int crash_at) : Instance(std::move(live)), crash_at_(crash_at) {}
 
   void handle(Context& context, Message message) override {
+    if (std::holds_alternative<message::TimerFired>(message)) context.take_envelopes(true);
     auto* received = std::get_if<message::Received>(&message);
     if (received == nullptr) return;
+    be_busy_at_times(context);
     if (++requests_ == crash_at_) throw std::runtime_error("fragile");
     context.send(received->from, reply_to(context, received->envelope, received->envelope.payload));
   }
@@ -128,17 +139,14 @@ class PairProcess final : public Process {
   void send_next(Context& context) {
     if (record_->sent == total_) return;
     ++record_->sent;
-    context.send(*instance_, {.kind = EnvelopeKind::kRequest,
-                              .id = context.new_message_id(),
-                              .conversation = {1, 1},
-                              .wants_reply = true,
-                              .payload = number_payload(record_->sent)});
+    transmit(context, context.new_message_id(), record_->sent);
   }
 
   void on(Context& context, message::Received& received) {
     if (record_->exits > 0) violations_->add("a reply after the exit of who sent it");
     const std::uint64_t number = number_of(received.envelope.payload);
     if (received.from != *instance_) violations_->add("a reply from " + to_string(received.from));
+    in_flight_.erase(*received.envelope.parent);
     if (number != ++record_->echoed) {
       violations_->add("an echo of " + std::to_string(number) + " instead of " +
                        std::to_string(record_->echoed));
@@ -160,8 +168,27 @@ class PairProcess final : public Process {
     if (down.monitor != *monitor_) violations_->add("a DOWN of another monitor");
     record_->down_reason = down.reason;
   }
-  void on(Context& context, message::TimerFired&) { send_next(context); }
+  void on(Context& context, message::TimerFired& fired) {
+    if (fired.timer != again_) return send_next(context);
+    again_.reset();
+    for (const auto& [id, number] : std::exchange(deferred_, {})) transmit(context, id, number);
+  }
+  void on(Context& context, message::Refused& refused) {
+    if (refused.kind != signal::RefusalKind::kDeferred) violations_->add("rejected");
+    deferred_.emplace_back(refused.message, in_flight_.at(refused.message));
+    ++record_->deferred;
+    if (!again_) again_ = context.start_timer(std::chrono::milliseconds{5});
+  }
   void on(Context&, LocalMessagePtr&) {}
+
+  void transmit(Context& context, const MessageId& id, std::uint64_t number) {
+    in_flight_.insert_or_assign(id, number);
+    context.send(*instance_, {.kind = EnvelopeKind::kRequest,
+                              .id = id,
+                              .conversation = {1, 1},
+                              .wants_reply = true,
+                              .payload = number_payload(number)});
+  }
 
   std::shared_ptr<PairRecord> record_;
   std::shared_ptr<Violations> violations_;
@@ -170,6 +197,9 @@ class PairProcess final : public Process {
   std::optional<SpawnId> spawn_;
   std::optional<Pid> instance_;
   std::optional<MonitorId> monitor_;
+  std::map<MessageId, std::uint64_t> in_flight_;
+  std::vector<std::pair<MessageId, std::uint64_t>> deferred_;  // in order
+  std::optional<TimerId> again_;
 };
 
 class TalkProcess final : public Process {

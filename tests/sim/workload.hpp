@@ -28,6 +28,7 @@ struct Violations {
 struct PairRecord {
   std::uint64_t sent = 0;
   std::uint64_t echoed = 0;
+  std::uint64_t deferred = 0;
   int exits = 0;
   int downs = 0;
   std::optional<ExitReason> exit_reason, down_reason;

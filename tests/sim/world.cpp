@@ -38,7 +38,7 @@ World::Node::Node(World& world, std::size_t index, NodeCore::Settings settings, 
     : world_(world),
       index_(index),
       name_(settings.name),
-      scheduler_({.node = settings.name, .seed = seed},
+      scheduler_({.node = settings.name, .seed = seed, .mailbox = world.settings_.mailbox},
                  [this](Signal signal) { forwarded_.push_back(std::move(signal)); }),
       core_(std::move(settings), Random{seed + 1}),
       beat_process_(scheduler_.spawn(std::make_unique<BeatProcess>(turn_done_))) {}
@@ -118,6 +118,11 @@ void World::Node::carry_out(NodeCore::Effects effects) {
             scheduler_.send_local(beat_process_, std::make_unique<BeatRequest>());
           } else if constexpr (std::is_same_v<Effect, node_effect::Publish>) {
             directory_.publish(std::move(e.snapshot));
+          } else if constexpr (std::is_same_v<Effect, node_effect::Undeliverable>) {
+            scheduler_.dead_letters().add(
+                DeadLetter::of(e.cause, e.send.from, e.send.to, e.send.envelope, world_.now()));
+          } else if constexpr (std::is_same_v<Effect, node_effect::UndeliverableUnseen>) {
+            scheduler_.dead_letters().add_unseen(e.cause, e.envelopes);
           } else if constexpr (std::is_same_v<Effect, node_effect::Joined>) {
             world_.trace(label() + " joined");
           } else if constexpr (std::is_same_v<Effect, node_effect::Interrupted>) {

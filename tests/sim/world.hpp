@@ -30,6 +30,7 @@ class World {
     ClusterSettings cluster;
     Duration delay_min = std::chrono::microseconds{50};
     Duration delay_max = std::chrono::milliseconds{5};
+    MailboxBounds mailbox = {};  // of every process on every node
   };
 
   World(Settings settings, std::uint64_t seed);

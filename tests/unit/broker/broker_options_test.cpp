@@ -31,6 +31,8 @@ TEST(BrokerOptions, TheShippedExampleIsValidAndSaysTheDefaults) {
   const auto options = read({"--config", file});
   ASSERT_TRUE(options) << options.error().detail;
   EXPECT_EQ(options->cluster, read({})->cluster);
+  EXPECT_EQ(options->nodes_max, read({})->nodes_max);
+  EXPECT_EQ(options->outbox_bytes_max, read({})->outbox_bytes_max);
   EXPECT_EQ(options->listen, read({})->listen);
 }
 
@@ -60,6 +62,15 @@ TEST(BrokerOptions, RecoveryIsNoShorterThanAVerdictNorTheLeaseMarginThanABeat) {
   EXPECT_EQ(read({"--recovery", "8s"})->cluster.recovery, 8s);
   EXPECT_EQ(read({"--recovery", "0s"})->cluster.recovery, 0s);
   EXPECT_EQ(read({"--beat-interval", "600ms"})->cluster.lease_margin, 600ms);
+}
+
+TEST(BrokerOptions, WhatMayGrowHasABoundWithAName) {
+  const auto options = read({"--nodes-max", "3", "--outbox-max", "8MiB"});
+  ASSERT_TRUE(options) << options.error().detail;
+  EXPECT_EQ(options->nodes_max, 3U);
+  EXPECT_EQ(options->outbox_bytes_max, std::size_t{8} * 1024 * 1024);
+  EXPECT_FALSE(read({"--nodes-max", "0"}));
+  EXPECT_FALSE(read({"--outbox-max", "8388607"}));  // less than two of the longest messages
 }
 
 TEST(BrokerOptions, BeyondLoopbackItNeedsInsecure) {

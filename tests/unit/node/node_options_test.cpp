@@ -38,6 +38,58 @@ TEST(NodeOptions, TheShippedExampleIsValid) {
   EXPECT_FALSE(options->services.empty());
 }
 
+TEST(NodeOptions, EverythingThatMayGrowHasABoundWithAName) {
+  const auto options = read({"--name",
+                             "a",
+                             "--mailbox-max",
+                             "10",
+                             "--mailbox-bytes-max",
+                             "1MiB",
+                             "--outbox-max",
+                             "2MiB",
+                             "--participants-max",
+                             "3",
+                             "--conversations-max",
+                             "4",
+                             "--links-max",
+                             "5",
+                             "--credit-window",
+                             "256KiB",
+                             "--reassembly-max",
+                             "20MiB",
+                             "--dead-letters-max",
+                             "6"});
+  ASSERT_TRUE(options) << options.error().detail;
+  constexpr std::size_t kMiB = 1024 * 1024;
+  const auto& limits = options->node.limits;
+  EXPECT_EQ(limits.mailbox.messages_max, 10u);
+  EXPECT_EQ(limits.mailbox.bytes_max, kMiB);
+  EXPECT_EQ(limits.outbox_bytes_max, 2 * kMiB);
+  EXPECT_EQ(limits.participants_max, 3u);
+  EXPECT_EQ(limits.conversations_max, 4u);
+  EXPECT_EQ(limits.links_max, 5u);
+  EXPECT_EQ(limits.credit_window_bytes, kMiB / 4);
+  EXPECT_EQ(limits.reassembly_bytes_max, 20 * kMiB);
+  EXPECT_EQ(limits.dead_letters_max, 6u);
+  EXPECT_FALSE(read({"--name", "a", "--mailbox-max", "0"}));
+  EXPECT_FALSE(read({"--name", "a", "--credit-window", "262143"}));
+}
+
+TEST(NodeOptions, TheDefaultsOfTheProgramAreThoseOfTheLibrary) {
+  const auto options = read({"--name", "a"});
+  ASSERT_TRUE(options);
+  const Node::Settings::Limits library, program = options->node.limits;
+  EXPECT_EQ(program.mailbox.messages_max, library.mailbox.messages_max);
+  EXPECT_EQ(program.mailbox.bytes_max, library.mailbox.bytes_max);
+  EXPECT_EQ(program.outbox_bytes_max, library.outbox_bytes_max);
+  EXPECT_EQ(program.participants_max, library.participants_max);
+  EXPECT_EQ(program.conversations_max, library.conversations_max);
+  EXPECT_EQ(program.links_max, library.links_max);
+  EXPECT_EQ(program.credit_window_bytes, library.credit_window_bytes);
+  EXPECT_EQ(program.reassembly_bytes_max, library.reassembly_bytes_max);
+  EXPECT_EQ(program.dead_letters_max, library.dead_letters_max);
+}
+
 TEST(NodeOptions, WhatIsWrongIsNamedOnOneLine) {
   struct Case {
     std::vector<std::string> arguments;

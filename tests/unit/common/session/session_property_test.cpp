@@ -220,6 +220,7 @@ class Exploration {
   void check_rest() {
     for (End& end : ends_) {
       ASSERT_TRUE(end.session->settled());
+      ASSERT_EQ(end.session->waiting_bytes(), 0U);
       ASSERT_TRUE(end.held.empty());
       for (const auto& [sender, expected] : end.expected)
         ASSERT_TRUE(expected.signals.empty()) << "lost, of sender " << sender;
@@ -276,6 +277,7 @@ TEST(SessionPropertyTest, ManySmallEnvelopesPass) {
   }
   EXPECT_EQ(arrived, total);
   EXPECT_TRUE(a.settled());
+  EXPECT_EQ(a.waiting_bytes(), 0U);
 }
 
 }  // namespace

@@ -88,6 +88,28 @@ class SessionTest : public ::testing::Test {
   Session b = make();
 };
 
+TEST_F(SessionTest, WhatWaitsIsWeighedUntilItIsAcknowledged) {
+  const Signal small = message(1, 1), large = message(2, 2, 3 * wire::kChunkBytesMax);
+  a.send(small);
+  a.send(large);
+  a.send(link(1, 3));
+  const std::size_t all = cost_of(small) + cost_of(large) + wire::kItemCreditBytes;
+  EXPECT_EQ(a.waiting_bytes(), all);
+  std::vector<std::uint64_t> unsettled;
+  a.for_each_unsettled(
+      [&](const signal::Send& send) { unsettled.push_back(send.envelope.id.low); });
+  EXPECT_THAT(unsettled, ElementsAre(1, 2));
+
+  const auto frames = a.collect(kStart, kAllFrames);
+  EXPECT_EQ(a.waiting_bytes(), all + wire::kItemCreditBytes);  // and an offer
+  (void)deliver(frames, b, kStart);
+  exchange(b, a, kStart);
+  exchange(a, b, kStart);
+  exchange(b, a, kStart + 1s);
+  ASSERT_TRUE(a.settled());
+  EXPECT_EQ(a.waiting_bytes(), 0U);
+}
+
 TEST_F(SessionTest, ANewSessionHasNothingToSay) {
   EXPECT_TRUE(a.settled());
   EXPECT_THAT(a.collect(kStart, kAllFrames), IsEmpty());
@@ -261,9 +283,10 @@ TEST_F(SessionTest, WithoutAcknowledgementAProbeGoesOutAndTheWaitDoubles) {
 }
 
 TEST_F(SessionTest, AnAnsweredProbeIsFollowedByOnlyWhatIsStillMissing) {
-  for (std::uint64_t i = 1; i <= 8; ++i) a.send(message(1, i, wire::kChunkBytesMax));
+  for (std::uint64_t i = 1; i <= 8; ++i) a.send(message(1, i, 31'000));
   const auto frames = a.collect(kStart, kAllFrames);
-  ASSERT_THAT(frames, SizeIs(4));
+  ASSERT_THAT(frames, SizeIs(2));
+  ASSERT_THAT(frames[0].items, SizeIs(5));
   (void)deliver({frames.begin(), frames.end() - 1}, b, kStart);  // the last one is lost
   (void)b.collect(kStart + 10ms, kAllFrames);                    // lost too
 
@@ -274,8 +297,39 @@ TEST_F(SessionTest, AnAnsweredProbeIsFollowedByOnlyWhatIsStillMissing) {
   (void)deliver(b.collect(kStart + 300ms, kAllFrames), a, kStart + 300ms);
   const auto rest = a.collect(kStart + 300ms, kAllFrames);
   ASSERT_THAT(rest, SizeIs(1));
-  EXPECT_EQ(rest[0].first_sequence, 7u);
-  EXPECT_THAT(deliver(rest, b, kStart + 300ms), ElementsAre(7, 8));
+  EXPECT_EQ(rest[0].first_sequence, 6u);
+  EXPECT_THAT(deliver(rest, b, kStart + 300ms), ElementsAre(6, 7, 8));
+}
+
+TEST_F(SessionTest, EndsWithDifferentWindowsBeginAlikeAndThenKeepToWhatTheOtherGives) {
+  Session wide = make({.credit_window_bytes = 16 * wire::kFirstCreditBytes});
+  Session narrow = make({.credit_window_bytes = wire::kFirstCreditBytes});
+  const auto bytes_in = [](const std::vector<SessionFrame>& frames) {
+    std::size_t bytes = 0;
+    for (const auto& frame : frames) {
+      for (const Item& item : frame.items) bytes += wire::credit_bytes(item);
+    }
+    return bytes;
+  };
+  for (std::uint64_t i = 1; i <= 100; ++i) {
+    wide.send(message(1, i, 50'000));
+    narrow.send(message(2, i, 50'000));
+  }
+  const auto there = wide.collect(kStart, kAllFrames);
+  const auto back = narrow.collect(kStart, kAllFrames);
+  for (const auto& frames : {there, back}) {
+    EXPECT_LE(bytes_in(frames), wire::kFirstCreditBytes);
+    EXPECT_GT(bytes_in(frames), wire::kFirstCreditBytes - 51'000);
+  }
+  (void)deliver(there, narrow, kStart);
+  (void)deliver(back, wide, kStart);
+  TimePoint now = kStart;
+  for (int turn = 0; turn < 100 && !(wide.settled() && narrow.settled()); ++turn) {
+    now += 10ms;
+    exchange(wide, narrow, now);
+    exchange(narrow, wide, now);
+  }
+  EXPECT_TRUE(wide.settled() && narrow.settled());
 }
 
 TEST_F(SessionTest, AfterAReconnectEverythingUnacknowledgedGoesOutAndTheOtherIsAsked) {

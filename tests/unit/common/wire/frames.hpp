@@ -140,6 +140,12 @@ inline std::vector<NamedItem> items() {
       {"spawn reply, error",
        Signal{SpawnReply{
            pid_a(0), pid_b(4), SpawnId{5}, {}, Error{Errc::kNoService, "no such service"}}}},
+      {"refusal", Signal{Refusal{pid_a(17), pid_b(4), MessageId{0x0102030405060708, 9},
+                                 RefusalKind::kRejected, "payload-max"}}},
+      {"refusal, bare",
+       Signal{Refusal{pid_a(17), pid_b(4), MessageId{0, 1}, RefusalKind::kDeferred}}},
+      {"withdraw", Signal{Withdraw{pid_a(17), pid_b(4), MessageId{0x0102030405060708, 9}}}},
+      {"withdraw, bare", Signal{Withdraw{pid_a(17), pid_b(4), {}}}},
       {"offer", item::Offer{TransferId{2}, 1024 * 1024}},
       {"grant", item::Grant{TransferId{2}}},
       {"begin", item::Begin{TransferId{2}, {pid_a(17), pid_b(4), empty}}},

@@ -548,7 +548,7 @@ TEST(BrokenRules, OfOtherItems) {
   EXPECT_TRUE(is_taken(chunk(wire::kChunkBytesMax)));
   EXPECT_FALSE(is_taken(chunk(0)));
   EXPECT_FALSE(is_taken(chunk(wire::kChunkBytesMax + 1)));
-  EXPECT_FALSE(is_taken(session({.ends = false}, Raw{}.array(2).uint(13).uint(1))));
+  EXPECT_FALSE(is_taken(session({.ends = false}, Raw{}.array(2).uint(15).uint(1))));
   EXPECT_FALSE(is_taken(session({.ends = false}, Raw{}.array(3).uint(10).uint(1).uint(1))));
   EXPECT_FALSE(is_taken(session({.ends = false}, Raw{}.array(0))));
   EXPECT_FALSE(is_taken(session({.ends = false}, Raw{}.uint(10))));
@@ -561,6 +561,34 @@ TEST(BrokenRules, OfOtherItems) {
   EXPECT_TRUE(is_taken(down(6, 5)));
   EXPECT_FALSE(is_taken(down(7, 5)));
   EXPECT_FALSE(is_taken(down(6, 6)));
+}
+
+TEST(BrokenRules, OfRefusalsAndWithdrawals) {
+  const auto refusal = [](std::uint64_t from, std::size_t id, std::uint64_t kind,
+                          std::size_t text) {
+    return session({}, Raw{}
+                           .array(6)
+                           .uint(13)
+                           .uint(from)
+                           .uint(2)
+                           .bin(std::string(id, 'i'))
+                           .uint(kind)
+                           .text(std::string(text, 'x')));
+  };
+  EXPECT_TRUE(is_taken(refusal(1, 16, 0, 0)));
+  EXPECT_TRUE(is_taken(refusal(1, 16, 1, wire::kTextBytesMax)));
+  EXPECT_FALSE(is_taken(refusal(0, 16, 0, 0)));
+  EXPECT_FALSE(is_taken(refusal(1, 15, 0, 0)));
+  EXPECT_FALSE(is_taken(refusal(1, 16, 2, 0)));
+  EXPECT_FALSE(is_taken(refusal(1, 16, 1, wire::kTextBytesMax + 1)));
+
+  const auto withdraw = [](std::uint64_t to, std::size_t id) {
+    return session({}, Raw{}.array(4).uint(14).uint(1).uint(to).bin(std::string(id, 'i')));
+  };
+  EXPECT_TRUE(is_taken(withdraw(2, 16)));
+  EXPECT_TRUE(is_taken(session({}, Raw{}.array(4).uint(14).uint(1).uint(2).nil())));
+  EXPECT_FALSE(is_taken(withdraw(0, 16)));
+  EXPECT_FALSE(is_taken(withdraw(2, 17)));
 }
 
 TEST(Errors, SayWhichFrameWhereAndWhy) {

@@ -209,6 +209,26 @@ TEST(LongTexts, TheFullestFrameFitsIntoAMessagePart) {
             1024U);
 }
 
+TEST(LongTexts, RefusalsAreCutLikeReasons) {
+  const Item refusal =
+      Signal{signal::Refusal{pid_a(1), pid_b(2), MessageId{1, 2}, signal::RefusalKind::kRejected,
+                             std::string(2 * wire::kTextBytesMax, 'x')}};
+  const auto text_in = [](const std::vector<Item>& sent) {
+    const auto frame = wire::decode_session_frame(wire::encode(session_frame(sent), kNow), kNow);
+    return std::get<signal::Refusal>(std::get<Signal>(frame.value().items.back())).text.size();
+  };
+  EXPECT_EQ(text_in({refusal}), wire::kTextBytesMax);
+  EXPECT_EQ(text_in(std::vector<Item>(wire::kFrameItemsMax, refusal)), 1024U);
+}
+
+TEST(RoundTrip, AnEnvelopeThatWasGivenBackStaysOnItsNode) {
+  const Item sent = Signal{signal::Refusal{
+      pid_a(1), pid_b(2), MessageId{1, 2}, signal::RefusalKind::kDeferred, {}, full_envelope()}};
+  const auto frame = through_the_wire(session_frame({sent}));
+  EXPECT_EQ(std::get<signal::Refusal>(std::get<Signal>(frame.value().items.at(0))).returned,
+            std::nullopt);
+}
+
 // --- credit and limits ---
 
 TEST(Credit, IsTakenByEnvelopesAndChunksOnly) {

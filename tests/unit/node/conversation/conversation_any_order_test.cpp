@@ -3,12 +3,14 @@
 // running. On failure the seed is printed; run it again with that seed as the only one.
 #include <gtest/gtest.h>
 
+#include <deque>
 #include <map>
 #include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "common/base/deferrals.hpp"
 #include "common/base/random.hpp"
 #include "node/conversation/conversation_core.hpp"
 
@@ -42,6 +44,7 @@ class World {
 
   void run() {
     for (int i = 0; i < 60; ++i) something();
+    if (takes_requests_still()) get_everything_taken();
     feed(input::CloseRequested{new_waiter()});
     for (int i = 0; i < 4 && !state_.finished; ++i) {
       report_placement();
@@ -65,7 +68,7 @@ class World {
   }
 
   void something() {
-    switch (random_.below(13)) {
+    switch (random_.below(15)) {
       case 0:
       case 1:
       case 2: {
@@ -76,7 +79,9 @@ class World {
           reply = new_waiter();
           wants_[*reply] = id;
         }
-        feed(input::SendRequested{id, Payload{}, {.reply = mode}, new_waiter(), reply});
+        const auto when = random_.below(4) == 0 ? WhenDeferred::kTell : WhenDeferred::kRepeat;
+        feed(input::SendRequested{
+            id, Payload{}, {.reply = mode, .when_deferred = when}, new_waiter(), reply});
         return;
       }
       case 3:
@@ -118,6 +123,12 @@ class World {
         if (random_.below(20) == 0) feed(input::ActorCrashed{ExitReason::killed()});
         if (random_.below(20) == 0) feed(input::Orphaned{});
         return;
+      case 13:
+        report_refusals(1 + random_.below(3));
+        return;
+      case 14:
+        if (std::exchange(repeat_timer_, false)) feed(input::RepeatTimerFired{0});
+        return;
     }
   }
 
@@ -145,6 +156,15 @@ class World {
                       .parent = id,
                       .payload = Payload{"r" + std::to_string(id.low)}};
     feed(input::Answered{kUpperOnB, std::move(envelope)});
+  }
+
+  /// They arrive late, but in order.
+  void report_refusals(std::uint64_t most) {
+    for (; most > 0 && !refusals_.empty(); --most) {
+      const auto [id, kind] = refusals_.front();
+      refusals_.pop_front();
+      feed(input::Refused{kUpperOnB, id, kind, "full"});
+    }
   }
 
   void report_placement() {
@@ -190,6 +210,8 @@ class World {
     EXPECT_EQ(state_.crashes, crashes);
     std::vector<Input> feedback;
     for (Effect& effect : result.effects) {
+      if (std::holds_alternative<effect::Withdraw>(effect)) continue;
+      if (std::holds_alternative<effect::GiveUp>(effect)) continue;
       ASSERT_TRUE(std::holds_alternative<effect::Complete>(effect));
       on(std::get<effect::Complete>(effect), feedback);
     }
@@ -208,10 +230,31 @@ class World {
   }
   void on(effect::Link&, std::vector<Input>&) { running_ = true; }
   void on(effect::Unlink&, std::vector<Input>&) { running_ = false; }
+  /// The participant's mailbox, which has room or not as it likes.
   void on(effect::Forward& forward, std::vector<Input>&) {
     EXPECT_TRUE(state_.participants[0].status.pid.has_value()) << "linked first";
-    EXPECT_TRUE(forwarded_.insert(forward.request.id).second);
+    const MessageId& id = forward.request.id;
+    if (random_.below(12) == 0 && !refused_before_.contains(id)) {
+      refusals_.emplace_back(id, signal::RefusalKind::kRejected);
+      return;
+    }
+    if (book_.judge(0, id, room_ || random_.below(2) == 0) == Deferrals<int>::Verdict::kTake) {
+      EXPECT_TRUE(forwarded_.insert(id).second) << "taken once";
+      EXPECT_GT(id, newest_taken_) << "in the order of the sends";
+      newest_taken_ = id;
+      return;
+    }
+    refused_before_.insert(id);
+    refusals_.emplace_back(id, signal::RefusalKind::kDeferred);
   }
+  void on(effect::Withdraw& withdraw, std::vector<Input>&) {
+    EXPECT_FALSE(forwarded_.contains(withdraw.message)) << "taken, and then withdrawn";
+    book_.withdraw(0, withdraw.message);
+  }
+  void on(effect::StartRepeatTimer&, std::vector<Input>&) {
+    EXPECT_FALSE(std::exchange(repeat_timer_, true)) << "one runs at a time";
+  }
+  void on(effect::GiveUp&, std::vector<Input>&) {}
   void on(effect::Complete& complete, std::vector<Input>& feedback) {
     EXPECT_TRUE(completed_.insert(complete.waiter).second) << "one outcome each";
     if (gave_up_.contains(complete.waiter)) {
@@ -241,6 +284,24 @@ class World {
     for (const auto& [id, outcome] : over.correlated) EXPECT_FALSE(handed_out_.contains(id));
   }
 
+  [[nodiscard]] bool takes_requests_still() const {
+    return running_ && state_.phase == Phase::kActive;
+  }
+  /// With room for all, nothing stays behind: each was taken, told, or is waited for by nobody.
+  void get_everything_taken() {
+    room_ = true;
+    for (int round = 0; round < 100 && (repeat_timer_ || !refusals_.empty()); ++round) {
+      report_refusals(1000);
+      if (std::exchange(repeat_timer_, false)) feed(input::RepeatTimerFired{0});
+    }
+    EXPECT_TRUE(refusals_.empty());
+    EXPECT_TRUE(book_.empty()) << "the mailbox waits for what never comes";
+    EXPECT_TRUE(state_.participants[0].deferred.empty());
+    for (const auto& [id, request] : state_.requests) {
+      EXPECT_TRUE(request.outcome || forwarded_.contains(id));
+    }
+  }
+
   void holds() {
     EXPECT_LE(state_.requests.size(), 6U);
     EXPECT_LE(state_.receivers.size(), waiting_.size() + gave_up_.size());
@@ -248,6 +309,10 @@ class World {
     std::size_t unanswered = 0;
     for (const auto& [id, request] : state_.requests) unanswered += request.outcome ? 0U : 1U;
     EXPECT_EQ(state_.participants[0].unanswered, unanswered);
+    EXPECT_LE(state_.counters.held_up, unanswered);
+    for (const auto& [number, id] : state_.participants[0].deferred) {
+      EXPECT_TRUE(state_.requests.at(id).sent && !state_.requests.at(id).outcome);
+    }
     for (const auto& [arrival, id] : state_.inbox) {
       EXPECT_TRUE(state_.requests.contains(id) && state_.requests.at(id).outcome);
     }
@@ -277,6 +342,12 @@ class World {
   std::set<WaiterId> waiting_, gave_up_, completed_;
   std::map<WaiterId, MessageId> wants_;
   std::set<MessageId> forwarded_, handed_out_;
+  Deferrals<int> book_{1000};
+  bool room_ = false;
+  std::deque<std::pair<MessageId, signal::RefusalKind>> refusals_;  // under way
+  std::set<MessageId> refused_before_;
+  MessageId newest_taken_{0, 0};
+  bool repeat_timer_ = false;
   bool placing_ = false, placed_ = false, running_ = false, timer_ = false, finish_seen_ = false;
 };
 

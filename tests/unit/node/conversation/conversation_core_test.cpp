@@ -190,7 +190,7 @@ TEST_F(ConversationCoreTest, AnswersThatNobodyOwesAreDroppedAndCounted) {
   answer(1);
   EXPECT_EQ(told(11), "reply r1");
   answer(1);
-  EXPECT_TRUE(effects.empty());
+  EXPECT_TRUE(all<effect::Complete>().empty());
   EXPECT_EQ(state.counters.answers_dropped, 6U);
   EXPECT_EQ(state.counters.completed, 1U);
 }

@@ -33,6 +33,9 @@ class FakeContext final : public Context {
   void send(const Pid& to, Envelope envelope) override {
     sent.push_back({to, std::move(envelope)});
   }
+  void withdraw(const Pid&, const MessageId&) override {}
+  void take_envelopes(bool on) override { takes_envelopes = on; }
+  void dead_letter(DeadLetterCause, const Pid&, const Pid&, const Envelope&) override {}
   void send_local(const Pid&, LocalMessagePtr) override {}
   void trap_exits(bool) override { trapped = true; }
   void link(const Pid&) override {}
@@ -50,6 +53,7 @@ class FakeContext final : public Context {
   TimerId start_timer(Duration after) override {
     const TimerId timer{++timers_started_};
     timers.emplace(timer, time + after);
+    waits.push_back(after);
     return timer;
   }
   void cancel_timer(TimerId timer) override { timers.erase(timer); }
@@ -58,6 +62,8 @@ class FakeContext final : public Context {
   }
 
   bool trapped = false;
+  bool takes_envelopes = true;
+  std::vector<Duration> waits;  // of all timers that were started; their ids count from 1
 
  private:
   Pid self_{NodeName{"here"}, local_incarnation(), Serial{9}};

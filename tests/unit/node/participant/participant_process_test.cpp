@@ -5,8 +5,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <deque>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 #include "fake_context.hpp"
 #include "node/participant/behaviour_participant.hpp"
@@ -48,23 +50,37 @@ Envelope request(std::uint64_t number, std::string payload, bool wants_reply = t
 class ParticipantProcessTest : public ::testing::Test {
  protected:
   template <class Behaviour>
-  std::unique_ptr<Process> make(std::size_t requests_max = 10) {
+  std::unique_ptr<Process> make() {
     auto slot = ParticipantSlot::take(ledger, 100);
     auto process = std::make_unique<BehaviourParticipant>(
-        *std::move(slot), requests_max, [] { return std::make_unique<Behaviour>(); });
+        *std::move(slot), [] { return std::make_unique<Behaviour>(); });
+    context.takes_envelopes = true;
     process->on_start(context);
     return process;
   }
 
+  // As the scheduler does: envelopes wait while they are not taken, everything else is handed out.
   void give(Process& process, Envelope envelope, Pid from = kAsker) {
-    process.handle(context, message::Received{from, std::move(envelope)});
+    mailbox.push_back({from, std::move(envelope)});
+    hand_out(process);
+  }
+  void tell(Process& process, Message message) {
+    process.handle(context, std::move(message));
+    hand_out(process);
+  }
+  void hand_out(Process& process) {
+    while (context.takes_envelopes && !mailbox.empty()) {
+      message::Received next = std::move(mailbox.front());
+      mailbox.pop_front();
+      process.handle(context, std::move(next));
+    }
   }
 
   /// What the pool would do.
   void run_one_blocking(Process& process) {
     auto work = std::move(context.blocking.front());
     context.blocking.pop_front();
-    process.handle(context, work());
+    tell(process, work());
   }
 
   /// What the scheduler would do.
@@ -75,7 +91,7 @@ class ParticipantProcessTest : public ::testing::Test {
       if (due == context.timers.end()) return;
       const TimerId timer = due->first;
       context.timers.erase(due);
-      process.handle(context, message::TimerFired{timer});
+      tell(process, message::TimerFired{timer});
     }
   }
 
@@ -109,6 +125,7 @@ class ParticipantProcessTest : public ::testing::Test {
 
   std::shared_ptr<ParticipantLedger> ledger = std::make_shared<ParticipantLedger>();
   test::FakeContext context;
+  std::deque<message::Received> mailbox;
 };
 
 TEST_F(ParticipantProcessTest, ARequestGetsOneReplyThatSaysWhatItAnswers) {
@@ -260,14 +277,55 @@ TEST_F(ParticipantProcessTest, BlockingWorkMayOutliveItsParticipant) {
   EXPECT_NE(context.blocking.front()(), nullptr);
 }
 
-TEST_F(ParticipantProcessTest, MoreThanRequestsMaxWaitingEndsIt) {
-  const auto process = make<SlowUpper>(2);
-  for (std::uint64_t n = 1; n <= 3; ++n) give(*process, request(n, "a"));  // one runs, two wait
-  EXPECT_FALSE(context.exited);
-  give(*process, request(4, "a"));
-  EXPECT_EQ(context.exited, ExitReason::error("more than 2 requests waiting"));
-  run_one_blocking(*process);  // nothing more happens
+TEST_F(ParticipantProcessTest, RequestsWaitInTheMailboxWhileOneIsCarriedOut) {
+  const auto process = make<SlowUpper>();
+  for (std::uint64_t n = 1; n <= 3; ++n) give(*process, request(n, "a"));
+  EXPECT_EQ(mailbox.size(), 2u);
+  run_one_blocking(*process);
+  EXPECT_EQ(mailbox.size(), 1u);
+  run_one_blocking(*process);
+  run_one_blocking(*process);
+  EXPECT_THAT(answers(), ElementsAre("1 reply <a>", "2 reply <a>", "3 reply <a>"));
+  EXPECT_TRUE(context.takes_envelopes);
+}
+
+TEST_F(ParticipantProcessTest, AnAnswerThatFoundNoRoomIsSentAgainBeforeAnythingIsBegun) {
+  const auto process = make<Upper>();
+  give(*process, request(1, "a"));
+  give(*process, request(2, "b"));
+  const auto sent = std::exchange(context.sent, {});
+  for (const auto& [to, envelope] : sent) {
+    tell(*process, message::Refused{to, envelope.id, signal::RefusalKind::kDeferred, {}, envelope});
+  }
+  EXPECT_THAT(context.waits, ElementsAre(5ms));
+  give(*process, request(3, "c"));
+  EXPECT_EQ(mailbox.size(), 1u);
   EXPECT_TRUE(context.sent.empty());
+
+  tell(*process, message::TimerFired{TimerId{1}});
+  ASSERT_EQ(context.sent.size(), 2u);  // the same, in order
+  EXPECT_EQ(context.sent[0].envelope, sent[0].envelope);
+  EXPECT_EQ(context.sent[1].envelope, sent[1].envelope);
+  tell(*process,
+       message::Refused{
+           sent[1].to, sent[1].envelope.id, signal::RefusalKind::kDeferred, {}, sent[1].envelope});
+  EXPECT_EQ(mailbox.size(), 1u);
+  tell(*process, message::TimerFired{TimerId{2}});
+  EXPECT_EQ(context.sent.size(), 3u);
+  EXPECT_EQ(mailbox.size(), 1u);
+  tell(*process, message::TimerFired{TimerId{3}});  // nothing came back: the answers went
+  EXPECT_THAT(context.waits, ElementsAre(5ms, 10ms, 20ms));
+  EXPECT_EQ(context.sent.back().envelope.payload, Payload{"<c>"});
+  EXPECT_FALSE(context.exited);
+}
+
+TEST_F(ParticipantProcessTest, AnAnswerThatIsRefusedForGoodIsACrashAndNotASilence) {
+  const auto process = make<Upper>();
+  give(*process, request(1, "a"));
+  const auto& sent = context.sent[0];
+  tell(*process, message::Refused{sent.to, sent.envelope.id, signal::RefusalKind::kRejected,
+                                  "too large", sent.envelope});
+  EXPECT_EQ(context.exited, ExitReason::error("its answer was refused: too large"));
 }
 
 TEST_F(ParticipantProcessTest, WhatIsNoRequestIsIgnoredAndCounted) {
@@ -290,7 +348,7 @@ TEST_F(ParticipantProcessTest, ItTrapsNoExits) {
 }
 
 TEST_F(ParticipantProcessTest, AFactoryThatMakesNothingIsACrash) {
-  BehaviourParticipant process{*ParticipantSlot::take(ledger, 100), 10,
+  BehaviourParticipant process{*ParticipantSlot::take(ledger, 100),
                                []() -> std::unique_ptr<ParticipantBehaviour> { return nullptr; }};
   process.on_start(context);
   ASSERT_TRUE(context.exited);
@@ -307,7 +365,8 @@ TEST_F(ParticipantProcessTest, AnyInterleavingAnswersEachRequestOnceInOrder) {
     SCOPED_TRACE(::testing::Message() << "seed " << seed);
     Random random{seed};
     context.sent.clear();
-    const auto process = make<SlowUpper>(1000);
+    mailbox.clear();
+    const auto process = make<SlowUpper>();
     std::uint64_t given = 0;
     std::vector<TimePoint> deadlines;
     for (int i = 0; i < 80; ++i) {

@@ -242,7 +242,9 @@ TEST_F(NodeCoreTest, AnIncarnationThatIsNotThereAnswersNoconnection) {
             Signal(signal::Down{nobody, local(7), MonitorId{3}, ExitReason::noconnection({})}));
   ASSERT_TRUE(std::holds_alternative<signal::SpawnReply>(signals[2]));
   EXPECT_EQ(std::get<signal::SpawnReply>(signals[2]).error->code, Errc::kPeerUnreachable);
-  EXPECT_EQ(core.counters().undeliverable, 1u);
+  const auto dead = take<node_effect::Undeliverable>();
+  ASSERT_EQ(dead.size(), 1u);
+  EXPECT_EQ(dead[0].cause, DeadLetterCause::kNodeGone);
 }
 
 TEST_F(NodeCoreTest, APeersDeathBreaksEveryTieOnceAndKeepsTheEvidence) {
@@ -833,7 +835,7 @@ TEST_F(NodeCoreTest, ALeavingNodeWaitsNoLongerThanItsBound) {
   EXPECT_EQ(take<node_effect::Left>().size(), 1u);
 }
 
-TEST_F(NodeCoreTest, AnEnvelopeBeyondTheLimitsIsDroppedAndCounted) {
+TEST_F(NodeCoreTest, AnEnvelopeBeyondTheLimitsIsRejectedAndItsSenderTold) {
   join();
   Envelope large = envelope(1);
   large.payload = Payload{std::string(kCluster.payload_bytes_max + 1, 'x')};
@@ -842,8 +844,140 @@ TEST_F(NodeCoreTest, AnEnvelopeBeyondTheLimitsIsDroppedAndCounted) {
   note(core.on_signal(signal::Send{local(7), remote(3), large}, now));
   note(core.on_signal(signal::Send{local(7), remote(3), chatty}, now));
   note(core.on_signal(signal::Send{local(7), remote(3), envelope(3)}, now));
-  EXPECT_EQ(core.counters().oversized, 2u);
+  const auto signals = delivered();
+  ASSERT_EQ(signals.size(), 2u);
+  const auto& refusal = std::get<signal::Refusal>(signals[0]);
+  EXPECT_EQ(refusal.from, remote(3));
+  EXPECT_EQ(refusal.to, local(7));
+  EXPECT_EQ(refusal.message, (MessageId{1, 1}));
+  EXPECT_EQ(refusal.kind, signal::RefusalKind::kRejected);
+  EXPECT_EQ(refusal.text, "payload of 16777217 bytes exceeds payload-max (16777216 bytes)");
+  EXPECT_EQ(std::get<signal::Refusal>(signals[1]).text,
+            "the number of headers is over the limit of an envelope");
+  const auto dead = take<node_effect::Undeliverable>();
+  ASSERT_EQ(dead.size(), 2u);
+  EXPECT_EQ(dead[1].cause, DeadLetterCause::kRejected);
+  EXPECT_EQ(dead[1].send.envelope.id, (MessageId{1, 2}));
   EXPECT_EQ(peer_reads().size(), 1u);
+}
+
+class OutboxTest : public NodeCoreTest {
+ protected:
+  OutboxTest() {
+    NodeCore::Settings settings{.name = kSelf};
+    settings.outbox_bytes_max = kOutboxMax;
+    core = NodeCore{settings, Random{1}};
+  }
+  Envelope sized(std::uint64_t number, std::size_t bytes) {
+    Envelope made = envelope(number);
+    made.payload = Payload{std::string(bytes - wire::kItemCreditBytes, 'x')};
+    return made;
+  }
+  void send(std::uint64_t from, Envelope what, std::uint64_t to = 3) {
+    note(core.on_signal(signal::Send{local(from), remote(to), std::move(what)}, now));
+  }
+  // The numbers of the envelopes that were refused since the last call.
+  std::vector<std::uint64_t> deferred() {
+    std::vector<std::uint64_t> numbers;
+    for (const Signal& signal : delivered()) {
+      const auto& refusal = std::get<signal::Refusal>(signal);
+      EXPECT_EQ(refusal.kind, signal::RefusalKind::kDeferred);
+      EXPECT_EQ(refusal.returned->id, refusal.message);
+      numbers.push_back(refusal.message.low);
+    }
+    return numbers;
+  }
+  std::vector<std::uint64_t> peer_gets() {
+    std::vector<std::uint64_t> numbers;
+    for (const Signal& signal : peer_reads()) {
+      numbers.push_back(std::get<signal::Send>(signal).envelope.id.low);
+    }
+    return numbers;
+  }
+  void peer_acknowledges() {
+    now += 1s;
+    for (const auto& frame : peer_session.collect(now, 100)) {
+      note(core.on_frame(
+          wire::encode(RouteFrom{kPeer, kPeerIncarnation, kEpoch, MembershipVersion{10}}),
+          wire::encode(frame, now), now));
+    }
+  }
+
+  static constexpr std::size_t kOutboxMax = 1000;
+};
+
+TEST_F(OutboxTest, WhatWaitsForAPeerIsBoundedAtTheBoundAndOneByteBeyond) {
+  join();
+  send(7, sized(1, 600));
+  send(8, sized(2, 401));
+  EXPECT_EQ(deferred(), (std::vector<std::uint64_t>{2}));
+  send(9, sized(3, 400));
+  EXPECT_TRUE(deferred().empty());
+  EXPECT_EQ(core.counters().deferred, 1u);
+  EXPECT_EQ(peer_gets(), (std::vector<std::uint64_t>{1, 3}));
+}
+
+TEST_F(OutboxTest, OneThatIsTooLargePassesAlone) {
+  join();
+  send(7, sized(1, 5000));
+  send(8, sized(2, 200));
+  EXPECT_EQ(deferred(), (std::vector<std::uint64_t>{2}));
+}
+
+TEST_F(OutboxTest, WhatWasDeferredKeepsItsOrderForItsReceiver) {
+  join();
+  send(7, sized(1, 900));
+  send(7, sized(2, 200));
+  EXPECT_EQ(deferred(), (std::vector<std::uint64_t>{2}));
+  EXPECT_EQ(peer_gets(), (std::vector<std::uint64_t>{1}));
+  peer_acknowledges();
+  send(7, sized(3, 200));     // after 2
+  send(7, sized(4, 200), 5);  // to another process
+  EXPECT_EQ(deferred(), (std::vector<std::uint64_t>{3}));
+  send(7, sized(2, 200));
+  send(7, sized(3, 200));
+  EXPECT_TRUE(deferred().empty());
+  EXPECT_EQ(peer_gets(), (std::vector<std::uint64_t>{4, 2, 3}));
+}
+
+TEST_F(OutboxTest, WhatIsWithdrawnIsNotWaitedForHereNorThere) {
+  join();
+  send(7, sized(1, 900));
+  send(7, sized(2, 200));
+  EXPECT_EQ(deferred(), (std::vector<std::uint64_t>{2}));
+  (void)peer_gets();
+  peer_acknowledges();
+  note(core.on_signal(signal::Withdraw{local(7), remote(3), MessageId{1, 2}}, now));
+  send(7, sized(3, 200));
+  EXPECT_TRUE(deferred().empty());
+  const auto signals = peer_reads();
+  ASSERT_EQ(signals.size(), 2u);
+  EXPECT_TRUE(std::holds_alternative<signal::Withdraw>(signals[0]));
+}
+
+TEST_F(OutboxTest, SignalsOtherThanEnvelopesAreNeverRefused) {
+  join();
+  send(7, sized(1, 1000));
+  note(core.on_signal(signal::Link{local(7), remote(3), LinkId{2}}, now));
+  note(core.on_signal(
+      signal::Refusal{local(8), remote(3), MessageId{5, 5}, signal::RefusalKind::kDeferred}, now));
+  EXPECT_TRUE(deferred().empty());
+  EXPECT_EQ(peer_reads().size(), 3u);
+}
+
+TEST_F(OutboxTest, WhatALostPeerDidNotAcknowledgeIsDeadLetters) {
+  join();
+  send(7, sized(1, 200));
+  (void)peer_gets();
+  send(7, sized(2, 200));
+  control(control::Changes{MembershipVersion{11},
+                           {{member(kPeer, kPeerIncarnation, MemberState::kDown), kClosed}}});
+  const auto dead = take<node_effect::Undeliverable>();
+  ASSERT_EQ(dead.size(), 2u);
+  EXPECT_EQ(dead[0].cause, DeadLetterCause::kSessionLost);
+  EXPECT_EQ(dead[0].send.envelope.id, (MessageId{1, 1}));
+  EXPECT_EQ(dead[1].send.from, local(7));
+  EXPECT_EQ(dead[1].send.to, remote(3));
 }
 
 TEST_F(NodeCoreTest, GarbageIsCountedAndChangesNothing) {

@@ -276,7 +276,7 @@ TEST_F(SchedulerTest, TheWorkOfTheGoneIsDoneAndItsResultDropped) {
     c.exit(ExitReason::normal());
   });
   EXPECT_TRUE(done);
-  EXPECT_EQ(troupe.node().counts().dropped_messages, 0U);
+  EXPECT_EQ(troupe.dropped(), 0U);
 }
 
 // --- ids, determinism, destruction ---------------------------------------------------------------

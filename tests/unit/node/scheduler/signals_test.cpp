@@ -64,7 +64,7 @@ TEST_F(SignalsTest, AKillDoesNotQueueBehindUnreadMessages) {
   troupe.act(a, [&](Context& c) { c.exit(troupe.pid(b), ExitReason::kill()); });
   EXPECT_FALSE(troupe.alive(b));
   EXPECT_THAT(troupe.seen(b), IsEmpty());
-  EXPECT_EQ(troupe.node().counts().dropped_messages, 5U);
+  EXPECT_EQ(troupe.dropped(), 5U);
 }
 
 // --- links ---------------------------------------------------------------------------------------
@@ -333,7 +333,7 @@ TEST_F(SignalsTest, ProcessesThatExitHandleNothingMore) {
   troupe.post(a, [&](Context&) { handled = true; });
   troupe.run();
   EXPECT_FALSE(handled);
-  EXPECT_EQ(troupe.node().counts().dropped_messages, 1U);
+  EXPECT_EQ(troupe.dropped(), 1U);
 }
 
 TEST_F(SignalsTest, AProcessThatTrapsFromItsStartMissesNoExit) {
@@ -463,7 +463,7 @@ TEST_F(SignalsTest, WhatStandsBehindTheFatalSignalIsAnsweredToo) {
     c.send(troupe.pid(target), test::envelope(c, "too late"));
   });
   EXPECT_THAT(troupe.seen(killer), ElementsAre("exited 1 noproc", "down 1 1 noproc"));
-  EXPECT_EQ(troupe.node().counts().dropped_messages, 1U);
+  EXPECT_EQ(troupe.dropped(), 1U);
 }
 
 TEST_F(SignalsTest, MessagesToTheGoneAreDroppedAndCounted) {
@@ -472,7 +472,7 @@ TEST_F(SignalsTest, MessagesToTheGoneAreDroppedAndCounted) {
   end(b, ExitReason::normal());
   say(a, b, "anybody?");
   EXPECT_FALSE(troupe.post(b, [](Context&) {}));
-  EXPECT_EQ(troupe.node().counts().dropped_messages, 2U);
+  EXPECT_EQ(troupe.dropped(), 2U);
   EXPECT_TRUE(troupe.alive(a));
 }
 

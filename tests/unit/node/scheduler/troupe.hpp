@@ -45,12 +45,16 @@ class Troupe {
  public:
   using Action = std::function<void(Context&)>;
 
-  explicit Troupe(std::size_t nodes = 1, std::size_t turn_messages_max = 64,
-                  std::uint64_t seed = 1) {
+  explicit Troupe(std::size_t nodes = 1, std::size_t turn_messages_max = 64, std::uint64_t seed = 1,
+                  MailboxBounds mailbox = {}, std::size_t links_max = 100'000) {
     wires_.resize(nodes, std::vector<std::deque<Signal>>(nodes));
     for (std::size_t node = 0; node < nodes; ++node) {
       nodes_.push_back(std::make_unique<Scheduler>(
-          Scheduler::Settings{name(node), seed + node, turn_messages_max},
+          Scheduler::Settings{.node = name(node),
+                              .seed = seed + node,
+                              .turn_messages_max = turn_messages_max,
+                              .mailbox = mailbox,
+                              .links_max = links_max},
           [this, node](Signal signal) { leave(node, std::move(signal)); }));
       nodes_.back()->set_service_factory(
           [this, node](const signal::SpawnRequest& request) { return serve(node, request); });
@@ -119,6 +123,10 @@ class Troupe {
   bool started(std::size_t who) const { return puppets_[who]->started; }
   std::size_t size() const { return puppets_.size(); }
   Scheduler& node(std::size_t index = 0) { return *nodes_[index]; }
+  /// Messages of either kind that nobody got.
+  std::uint64_t dropped(std::size_t index = 0) {
+    return node(index).counts().dropped_messages + node(index).dead_letters().total();
+  }
 
   /// Runs in each puppet that notes down something, after that.
   std::function<void(std::size_t who, const std::string& note)> on_note;
@@ -166,6 +174,11 @@ class Troupe {
              text_of(down->reason));
       } else if (auto* fired = std::get_if<message::TimerFired>(&message)) {
         note("timer " + std::to_string(fired->timer.value()));
+      } else if (auto* refused = std::get_if<message::Refused>(&message)) {
+        note(
+            std::string(refused->kind == signal::RefusalKind::kDeferred ? "deferred" : "rejected") +
+            " by " + number(refused->by) +
+            (refused->returned ? " " + std::string(refused->returned->payload.view()) : ""));
       } else if (auto* spawned = std::get_if<message::Spawned>(&message)) {
         note("spawned " + std::to_string(spawned->spawn.value()) + " " +
              (spawned->instance ? "serial " + std::to_string(spawned->instance->serial.value())

@@ -48,7 +48,7 @@ TEST_F(TwoNodesTest, LinksAndMonitorsToTheGoneAreAnsweredAcrossNodes) {
     c.send(troupe.pid(near, far), test::envelope(c, "lost"));
   });
   EXPECT_THAT(troupe.seen(near), ElementsAre("exited 1 noproc", "down 1 1 noproc"));
-  EXPECT_EQ(troupe.node(1).counts().dropped_messages, 1U);
+  EXPECT_EQ(troupe.dropped(1), 1U);
 }
 
 TEST_F(TwoNodesTest, LinksThatCrossAreOneLink) {
