@@ -102,9 +102,10 @@ Result<void> Node::begin() {
     const auto joined = [this] {
       registry_->set_payload_bytes_max(directory_.snapshot()->payload_bytes_max);
     };
+    const auto lease = [this](TimePoint until) { registry_->set_lease(until); };
     loop_ = std::make_unique<NodeLoop>(
         NodeLoop::Settings{*settings_.broker, std::move(core), random_seed()}, clock_, *scheduler_,
-        directory_, inbox_, NodeLoop::Hooks{load, joined});
+        directory_, inbox_, NodeLoop::Hooks{load, joined, lease});
   } else {
     run_alone();
   }

@@ -8,6 +8,8 @@
 #include <optional>
 #include <utility>
 
+#include "common/base/time.hpp"
+
 namespace liminal {
 
 /// Thread-safety: all of it.
@@ -17,6 +19,8 @@ struct ParticipantLedger {
   std::atomic<std::uint64_t> ignored_messages = 0;                // that were no requests
   std::atomic<std::uint64_t> late_replies = 0;                    // to requests that had expired
   std::atomic<std::size_t> payload_bytes_max = 16 * 1024 * 1024;  // told at join
+  // Requests from other nodes are begun until then.
+  std::atomic<TimePoint> lease_until = TimePoint::max();
 };
 
 /// One place among those that `count` counts, given back when it is destroyed.

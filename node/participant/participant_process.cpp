@@ -3,6 +3,12 @@
 #include <utility>
 
 namespace liminal {
+namespace {
+
+// How often a request that waits for the lease looks for it.
+constexpr Duration kLeaseLook = std::chrono::milliseconds{50};
+
+}  // namespace
 
 void ParticipantProcess::handle(Context& context, Message message) {
   if (crashed_) return;
@@ -27,6 +33,8 @@ bool ParticipantProcess::on_timer(Context& context, TimerId timer) {
     answer_again(context);
   } else if (timer == deadline_timer_) {
     expire(context);
+  } else if (timer == lease_timer_) {
+    lease_timer_.reset();
   } else {
     return false;
   }
@@ -50,12 +58,19 @@ void ParticipantProcess::begin_next(Context& context) {
   if (crashed_ || begun_ || !current_) return;
   const auto& deadline = current_->request.deadline;
   if (deadline && *deadline <= context.now()) return expire(context);
-  if (!overdue_) {
+  if (!overdue_ && may_begin(context)) {
     begun_ = true;
     begin(context, current_->request);
   }
   if (crashed_ || !current_ || !current_->request.deadline || deadline_timer_) return;
   deadline_timer_ = context.start_timer(*current_->request.deadline - context.now());
+}
+
+/// Without a lease the broker may have declared this node down, and another may be doing the work.
+bool ParticipantProcess::may_begin(Context& context) {
+  if (current_->from.is_local() || context.now() < ledger().lease_until.load()) return true;
+  if (!lease_timer_) lease_timer_ = context.start_timer(kLeaseLook);
+  return false;
 }
 
 void ParticipantProcess::expire(Context& context) {

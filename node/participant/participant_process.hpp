@@ -23,6 +23,9 @@ namespace liminal {
 /// is dropped and counted. Nothing else is begun until it is over: one at a time means one. The
 /// next request's deadline counts meanwhile too.
 ///
+/// One that comes from another node is begun only while this node holds its lease; until then it
+/// waits, and its deadline counts.
+///
 /// It does not trap exits: it ends with the conversation it is linked to. What is no request is
 /// ignored and counted.
 ///
@@ -74,6 +77,7 @@ class ParticipantProcess : public Process {
 
   void take(const Pid& from, Envelope envelope);
   void begin_next(Context& context);
+  [[nodiscard]] bool may_begin(Context& context);
   void expire(Context& context);
   [[nodiscard]] bool on_timer(Context& context, TimerId timer);
   [[nodiscard]] Asked take_current(Context& context);
@@ -85,6 +89,7 @@ class ParticipantProcess : public Process {
   ParticipantSlot slot_;
   std::optional<Asked> current_;           // out of the mailbox, the next one to be answered
   std::optional<TimerId> deadline_timer_;  // of the current one
+  std::optional<TimerId> lease_timer_;     // then it is tried again
   bool begun_ = false;                     // the current one is carried out
   bool overdue_ = false;  // what ran for an expired one does; the current one waits
   bool crashed_ = false;  // exit() was called, for whatever reason: nothing more is begun

@@ -61,9 +61,9 @@ struct ServiceDefinition {
 
 /// Makes processes; immutable once set up.
 ///
-/// Thread-safety: make(), participants(), set_payload_bytes_max() and the other const functions
-/// from any thread, once every add() is done. Lifetime: outlived by what ExecSupport names.
-/// Processes that it made may outlive it.
+/// Thread-safety: make(), participants(), set_payload_bytes_max(), set_lease() and the other const
+/// functions from any thread, once every add() is done. Lifetime: outlived by what ExecSupport
+/// names. Processes that it made may outlive it.
 class ServiceRegistry {
  public:
   struct Settings {
@@ -104,6 +104,8 @@ class ServiceRegistry {
 
   /// The longest reply; told at join. 16 MiB before.
   void set_payload_bytes_max(std::size_t bytes) { ledger_->payload_bytes_max.store(bytes); }
+  /// Until when requests from other nodes may be begun; for ever before it is set.
+  void set_lease(TimePoint until) { ledger_->lease_until.store(until); }
 
  private:
   using Made = Result<std::unique_ptr<Process>>;

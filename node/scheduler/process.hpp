@@ -76,7 +76,7 @@ class Context {
   virtual ~Context() = default;
 
   [[nodiscard]] virtual const Pid& self() const = 0;
-  /// When this turn began.
+  /// When this message was handed out: a node that was stopped and goes on knows it here.
   [[nodiscard]] virtual TimePoint now() const = 0;
   /// This process's own generator, seeded by the scheduler.
   [[nodiscard]] virtual Random& random() = 0;

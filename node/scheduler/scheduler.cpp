@@ -180,9 +180,9 @@ void Scheduler::Impl::spawn_on_request(const signal::SpawnRequest& request) {
   make_runnable(std::move(instance));
 }
 
-void Scheduler::Impl::run_turn(ProcessPtr process, TimePoint now) {
+void Scheduler::Impl::run_turn(ProcessPtr process, TimePoint now, const Clock* clock) {
   now_.store(now.time_since_epoch().count(), std::memory_order_relaxed);
-  Turn turn(*this, *process, now);
+  Turn turn(*this, *process, now, clock);
   if (turn.run(settings.turn_messages_max) == Turn::After::kRunnable) {
     make_runnable(std::move(process));
   }
@@ -260,7 +260,7 @@ void Scheduler::run_until_idle(TimePoint now) {
     if (auto job = impl_->blocking.try_take()) {
       impl_->run_job(std::move(*job));
     } else if (ProcessPtr process = impl_->run_queue.try_take()) {
-      impl_->run_turn(std::move(process), now);
+      impl_->run_turn(std::move(process), now, nullptr);
     } else if (const auto next = impl_->timers.next(); !next || *next > now) {
       return;
     }

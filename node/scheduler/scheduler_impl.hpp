@@ -51,7 +51,7 @@ class Scheduler::Impl {
   [[nodiscard]] bool send_local(const Pid& to, LocalMessagePtr message);
 
   /// Runs one turn. REQUIRES: the process was taken from the run queue by the caller.
-  void run_turn(ProcessPtr process, TimePoint now);
+  void run_turn(ProcessPtr process, TimePoint now, const Clock* clock);
   void fire_timers(TimePoint now);
   void run_job(BlockingWork::Job job);
 

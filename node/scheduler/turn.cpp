@@ -64,6 +64,7 @@ void Turn::handle_next() {
     process_.in_queue.room().left(received->envelope);
   }
   if (!still_wanted(mail)) return;
+  if (clock_ != nullptr) now_ = clock_->now();
   guarded([&] { process_.handler->handle(*this, std::move(mail.message)); });
 }
 

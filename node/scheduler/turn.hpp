@@ -15,8 +15,9 @@ namespace liminal {
 /// Thread affinity: made and used by the thread that runs the process.
 class Turn final : public Context {
  public:
-  Turn(Scheduler::Impl& scheduler, ProcessControl& process, TimePoint now)
-      : scheduler_(scheduler), process_(process), now_(now) {}
+  /// `clock`: read again for each message; null: the turn takes no time.
+  Turn(Scheduler::Impl& scheduler, ProcessControl& process, TimePoint now, const Clock* clock)
+      : scheduler_(scheduler), process_(process), now_(now), clock_(clock) {}
 
   enum class After {
     kResting,   // the next arrival makes it runnable
@@ -96,6 +97,7 @@ class Turn final : public Context {
   Scheduler::Impl& scheduler_;
   ProcessControl& process_;
   TimePoint now_;
+  const Clock* clock_;
   std::optional<ExitReason> death_;     // by a signal or an exception: the first one stands
   std::optional<ExitReason> own_exit_;  // by exit(reason): the last one stands
 };

@@ -62,7 +62,7 @@ class Workers::Impl {
       scheduler_.fire_timers(now);
       ProcessPtr process =
           scheduler_.run_queue.take_or_sleep(worker, now, scheduler_.timers.next());
-      if (process) scheduler_.run_turn(std::move(process), now);
+      if (process) scheduler_.run_turn(std::move(process), now, &clock_);
     }
   }
 

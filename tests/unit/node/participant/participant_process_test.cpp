@@ -359,6 +359,44 @@ TEST_F(ParticipantProcessTest, AFactoryThatMakesNothingIsACrash) {
 
 // Whatever the order of arrivals, completions and deadlines: every request is answered once, in
 // order, and the one whose turn it is not after its deadline. On failure the seed is printed.
+// --- the lease ---
+
+TEST_F(ParticipantProcessTest, WorkForAnotherNodeBeginsOnlyWhileTheLeaseIsHeld) {
+  const auto process = make<Upper>();
+  ledger->lease_until = TimePoint{1s};
+  context.time = TimePoint{1s - 1ns};
+  give(*process, request(1, "a"));
+  EXPECT_THAT(answers(), ElementsAre("1 reply <a>"));
+  context.time = TimePoint{1s};
+  give(*process, request(2, "b"));
+  give(*process, request(3, "c"));
+  EXPECT_THAT(answers(), ElementsAre("1 reply <a>"));
+  EXPECT_FALSE(context.takes_envelopes) << "what comes next waits in the mailbox";
+
+  ledger->lease_until = TimePoint{10s};
+  context.time += 50ms;
+  fire_due_timers(*process);
+  EXPECT_THAT(answers(), ElementsAre("1 reply <a>", "2 reply <b>", "3 reply <c>"));
+}
+
+TEST_F(ParticipantProcessTest, WorkForItsOwnNodeNeedsNoLease) {
+  const auto process = make<Upper>();
+  ledger->lease_until = TimePoint::min();
+  give(*process, request(1, "a"), Pid{NodeName{"here"}, local_incarnation(), Serial{3}});
+  EXPECT_THAT(answers(), ElementsAre("1 reply <a>"));
+}
+
+TEST_F(ParticipantProcessTest, WhatWaitsForTheLeaseExpiresAtItsDeadline) {
+  const auto process = make<Upper>();
+  ledger->lease_until = TimePoint::min();
+  give(*process, with_deadline(request(1, "a"), 120ms));
+  for (int i = 0; i < 3; ++i) {
+    context.time += 40ms;
+    fire_due_timers(*process);
+  }
+  EXPECT_THAT(answers(), ElementsAre("1 expired"));
+}
+
 TEST_F(ParticipantProcessTest, AnyInterleavingAnswersEachRequestOnceInOrder) {
   std::uint64_t late = 0;
   for (std::uint32_t seed = 0; seed < 300; ++seed) {
