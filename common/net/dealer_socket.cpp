@@ -10,7 +10,6 @@
 namespace liminal::net {
 namespace {
 
-constexpr int kReconnectIntervalMs = 50;
 constexpr int kReconnectIntervalMaxMs = 500;
 constexpr int kRefusedPerCallMax = 64;
 // More can only come of a peer that fails at each attempt: what it failed at last says as much.
@@ -76,6 +75,7 @@ class DealerSocket::Impl {
     drain_monitor();
     if (phase_ != Phase::kConnected) return fail(Errc::kWouldBlock, "not connected");
 
+    socket_.touched();
     // A connection that ends between two parts takes back the first: it is kept until then.
     MessagePart first;
     if (parts.size() > 1) zmq_msg_copy(PartAccess::of(first), PartAccess::of(parts.front()));
@@ -99,9 +99,9 @@ class DealerSocket::Impl {
     return !events_.empty() || phase_ == Phase::kClosed || phase_ == Phase::kReadToItsEnd;
   }
 
-  void append_to(std::vector<zmq_pollitem_t>& items) const {
-    items.push_back({socket_.handle(), 0, ZMQ_POLLIN, 0});
-    items.push_back({monitor_.handle(), 0, ZMQ_POLLIN, 0});
+  void append_to(std::vector<Socket*>& sockets) {
+    sockets.push_back(&socket_);
+    sockets.push_back(&monitor_.events());
   }
 
   void adopt() noexcept { affinity_.adopt(); }
@@ -116,6 +116,7 @@ class DealerSocket::Impl {
   };
 
   void drain_monitor() {
+    if (!monitor_.is_worth_a_look()) return;
     while (const auto event = monitor_.next()) {
       if (phase_ == Phase::kConnecting) on_event_while_connecting(event->what);
       if (phase_ == Phase::kConnected && event->what == ZMQ_EVENT_DISCONNECTED) {
@@ -163,7 +164,8 @@ Result<DealerSocket> DealerSocket::connect(NetContext& context, const std::strin
   if (!socket) return tl::unexpected(socket.error());
   apply(*socket, limits);
   socket->set(ZMQ_IMMEDIATE, 1);  // nothing is queued for a broker that is not there
-  socket->set(ZMQ_RECONNECT_IVL, kReconnectIntervalMs);
+  socket->set(ZMQ_RECONNECT_IVL,
+              to_poll_ms(Monitor::kReconnectIntervalMin, Monitor::kReconnectIntervalMin));
   socket->set(ZMQ_RECONNECT_IVL_MAX, kReconnectIntervalMaxMs);
   socket->set(ZMQ_CONNECT_TIMEOUT, to_poll_ms(limits.handshake_max, std::chrono::hours{1}));
   socket->set(ZMQ_LINGER, to_poll_ms(limits.linger, std::chrono::minutes{1}));
@@ -188,13 +190,14 @@ Result<std::optional<Parts>> DealerSocket::try_receive() { return impl_->try_rec
 Result<void> DealerSocket::send(Parts& parts) { return impl_->send(parts); }
 
 void wait(const std::vector<DealerSocket*>& sockets, Waker& waker, Duration timeout) {
-  std::vector<zmq_pollitem_t> items;
+  std::vector<Socket*> all;
+  all.reserve(2 * sockets.size());
   bool pending = false;
   for (DealerSocket* socket : sockets) {
     pending = socket->impl_->pending() || pending;
-    socket->impl_->append_to(items);
+    socket->impl_->append_to(all);
   }
-  poll(std::move(items), waker, pending ? 0 : to_poll_ms(timeout, kWaitMax));
+  poll(all, waker, pending ? 0 : to_poll_ms(timeout, kWaitMax));
 }
 
 }  // namespace liminal::net

@@ -81,7 +81,7 @@ class RouterSocket::Impl {
       if (!received) return tl::unexpected(received.error());
       if (!received->has_value()) {
         connections_.ran_dry();
-        if (!drain_monitor()) return std::nullopt;
+        if (!monitor_.is_worth_a_look() || !drain_monitor()) return std::nullopt;
         continue;  // a closing: what came before it may have come since
       }
       RawMessage& message = **received;
@@ -111,6 +111,7 @@ class RouterSocket::Impl {
     const auto routing = connections_.routing(connection);
     if (!routing) return fail(Errc::kPeerUnreachable, "the connection is closed");
     const RoutingId routing_id = routing_id_of(*routing);
+    socket_.touched();
 
     // The routing id decides: once libzmq took it, it takes the parts, or drops all of them with
     // the connection.
@@ -133,11 +134,9 @@ class RouterSocket::Impl {
 
   void wait(Waker& waker, Duration timeout) {
     affinity_.check();
-    drain_monitor();
+    if (monitor_.is_worth_a_look()) drain_monitor();
     const bool pending = connections_.has_unread_closings() || connections_.has_closed();
-    const int timeout_ms = pending ? 0 : to_poll_ms(timeout, kWaitMax);
-    poll({{socket_.handle(), 0, ZMQ_POLLIN, 0}, {monitor_.handle(), 0, ZMQ_POLLIN, 0}}, waker,
-         timeout_ms);
+    poll({&socket_, &monitor_.events()}, waker, pending ? 0 : to_poll_ms(timeout, kWaitMax));
   }
 
   void adopt() noexcept { affinity_.adopt(); }

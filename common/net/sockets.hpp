@@ -145,7 +145,8 @@ class DealerSocket {
   std::unique_ptr<Impl> impl_;
 };
 
-/// As RouterSocket::wait(), for several sockets of one thread.
+/// As RouterSocket::wait(), for several sockets of one thread, in the order in which they will be
+/// read: one that had nothing says so at its first try_receive(), unless one behind it had news.
 void wait(const std::vector<DealerSocket*>& sockets, Waker& waker, Duration timeout);
 
 }  // namespace liminal::net

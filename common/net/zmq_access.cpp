@@ -1,5 +1,6 @@
 #include "common/net/zmq_access.hpp"
 
+#include <poll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -63,10 +64,22 @@ Result<Socket> Socket::open(NetContext& context, int type) {
   return socket;
 }
 
-Socket::Socket(Socket&& other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
+Socket::Socket(void* handle) : handle_(handle) {
+  std::size_t size = sizeof descriptor_;
+  check(zmq_getsockopt(handle_, ZMQ_FD, &descriptor_, &size) == 0, "a socket has a descriptor");
+}
+
+Socket::Socket(Socket&& other) noexcept
+    : handle_(std::exchange(other.handle_, nullptr)),
+      descriptor_(other.descriptor_),
+      empty_(other.empty_),
+      quiet_(other.quiet_) {}
 
 Socket& Socket::operator=(Socket&& other) noexcept {
   std::swap(handle_, other.handle_);
+  std::swap(descriptor_, other.descriptor_);
+  std::swap(empty_, other.empty_);
+  std::swap(quiet_, other.quiet_);
   return *this;
 }
 
@@ -85,6 +98,21 @@ void Socket::set(int option, std::int64_t value) {
 void Socket::set(int option, const std::string& value) {
   check(zmq_setsockopt(handle_, option, value.data(), value.size()) == 0,
         "libzmq takes the option");
+}
+
+bool Socket::has_input() {
+  if (empty_) return false;
+  int events = 0;
+  std::size_t size = sizeof events;
+  if (zmq_getsockopt(handle_, ZMQ_EVENTS, &events, &size) != 0) return true;  // a receive says why
+  if ((events & ZMQ_POLLIN) != 0) return true;
+  found_nothing();
+  return false;
+}
+
+void Socket::polled(bool news, bool quiet) noexcept {
+  quiet_ = empty_ && quiet;
+  if (news) empty_ = false;
 }
 
 Result<Monitor> Monitor::start(NetContext& context, const Socket& watched, int events) {
@@ -107,7 +135,12 @@ Monitor::~Monitor() {
 std::optional<MonitorEvent> Monitor::next() {
   MessagePart event;
   zmq_msg_t* message = PartAccess::of(event);
-  if (zmq_msg_recv(message, events_.handle(), ZMQ_DONTWAIT) < 0) return std::nullopt;
+  if (zmq_msg_recv(message, events_.handle(), ZMQ_DONTWAIT) < 0) {
+    events_.found_nothing();
+    empty_at_ = std::chrono::steady_clock::now();
+    return std::nullopt;
+  }
+  events_.touched();
   const std::string_view bytes = event.view();
   MonitorEvent out{};
   check(bytes.size() == sizeof out.what + sizeof out.value, "a monitor's event is 6 bytes");
@@ -120,13 +153,22 @@ std::optional<MonitorEvent> Monitor::next() {
   return out;
 }
 
+bool Monitor::is_worth_a_look() const {
+  return !events_.is_empty() || std::chrono::steady_clock::now() - empty_at_ >= kLookAgain;
+}
+
 Result<std::optional<RawMessage>> receive(Socket& socket, bool has_routing_id) {
+  if (socket.take_quiet()) return std::nullopt;
   RawMessage out;
   MessagePart first;
   while (zmq_msg_recv(PartAccess::of(first), socket.handle(), ZMQ_DONTWAIT) < 0) {
-    if (errno == EAGAIN) return std::nullopt;
+    if (errno == EAGAIN) {
+      socket.found_nothing();
+      return std::nullopt;
+    }
     if (errno != EINTR) return transport_failure("receiving");
   }
+  socket.touched();
   bool more = zmq_msg_more(PartAccess::of(first)) != 0;
   out.parts.reserve(kPartsMax);
   if (has_routing_id) {
@@ -194,11 +236,24 @@ int to_poll_ms(Duration duration, Duration max) {
   return static_cast<int>(std::chrono::ceil<std::chrono::milliseconds>(bounded).count());
 }
 
-void poll(std::vector<zmq_pollitem_t> sockets, const Waker& waker, int timeout_ms) {
-  sockets.push_back({nullptr, WakerAccess::fd(waker), ZMQ_POLLIN, 0});
-  // Interrupted by a signal: the caller looks around and waits again.
-  const int ready = zmq_poll(sockets.data(), static_cast<int>(sockets.size()), timeout_ms);
-  if (ready > 0 && (sockets.back().revents & ZMQ_POLLIN) != 0) WakerAccess::clear(waker);
+void poll(const std::vector<Socket*>& sockets, const Waker& waker, int timeout_ms) {
+  std::vector<pollfd> descriptors;
+  descriptors.reserve(sockets.size() + 1);
+  for (Socket* socket : sockets) {
+    if (socket->has_input()) timeout_ms = 0;
+    descriptors.push_back({socket->descriptor(), POLLIN, 0});
+  }
+  descriptors.push_back({WakerAccess::fd(waker), POLLIN, 0});
+
+  const int ready = ::poll(descriptors.data(), descriptors.size(), timeout_ms);
+  // Interrupted by a signal: nothing is known, the caller looks around and waits again.
+  bool quiet = ready >= 0;
+  for (std::size_t i = sockets.size(); i-- > 0;) {
+    const bool news = ready < 0 || descriptors[i].revents != 0;
+    quiet = quiet && !news && sockets[i]->is_empty();
+    sockets[i]->polled(news, quiet);
+  }
+  if (ready > 0 && (descriptors.back().revents & POLLIN) != 0) WakerAccess::clear(waker);
 }
 
 }  // namespace liminal::net

@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -53,6 +54,11 @@ struct WakerAccess {
 };
 
 /// A libzmq socket: move-only, closed with the linger that it has then.
+///
+/// libzmq's descriptor says only that there is news for the socket, once, and any call may take the
+/// news in. It is to be relied on only while the last call found nothing to receive; so every call
+/// is told to `touched()` or `found_nothing()`. What is gained: while nothing comes, nobody asks
+/// libzmq, and each question would be two system calls.
 class Socket {
  public:
   /// Errors: kTransport (no file descriptors are left).
@@ -67,10 +73,32 @@ class Socket {
   void set(int option, std::int64_t value);
   void set(int option, const std::string& value);
 
+  /// libzmq was called: what its descriptor said is no longer known.
+  void touched() noexcept { empty_ = false; }
+  /// A receive found nothing: whatever comes from now on shows on the descriptor.
+  void found_nothing() noexcept { empty_ = true; }
+  /// Whether nothing came since found_nothing(), as far as poll() saw.
+  [[nodiscard]] bool is_empty() const noexcept { return empty_; }
+
+  // --- for poll() ---
+
+  [[nodiscard]] int descriptor() const noexcept { return descriptor_; }
+  /// Whether a message waits, or an end of its pipes. Asks libzmq unless it is known to be empty.
+  [[nodiscard]] bool has_input();
+  /// What poll() saw: news for this socket, and none for it nor for those behind it in its list.
+  void polled(bool news, bool quiet) noexcept;
+  /// Whether the latest poll() was quiet, for the first receive behind it, which need not try then.
+  /// Where a socket behind has news it does try: what came through both is read in the order of
+  /// the list.
+  [[nodiscard]] bool take_quiet() noexcept { return std::exchange(quiet_, false); }
+
  private:
-  explicit Socket(void* handle) : handle_(handle) {}
+  explicit Socket(void* handle);
 
   void* handle_;
+  int descriptor_ = -1;
+  bool empty_ = false;
+  bool quiet_ = false;
 };
 
 struct MonitorEvent {
@@ -94,13 +122,22 @@ class Monitor {
   ~Monitor();
 
   [[nodiscard]] std::optional<MonitorEvent> next();
-  [[nodiscard]] void* handle() const noexcept { return events_.handle(); }
+  /// False if next() surely has nothing that matters yet: it was empty less than kLookAgain ago,
+  /// and poll() saw no news since.
+  [[nodiscard]] bool is_worth_a_look() const;
+  [[nodiscard]] Socket& events() noexcept { return events_; }
+
+  /// libzmq connects again no sooner than kReconnectIntervalMin after it told of a closing; so what
+  /// is sent or received within this time of an empty look belongs to the same connection.
+  static constexpr Duration kReconnectIntervalMin = std::chrono::milliseconds{50};
+  static constexpr Duration kLookAgain = kReconnectIntervalMin / 2;
 
  private:
   Monitor(void* watched, Socket events) : watched_(watched), events_(std::move(events)) {}
 
   void* watched_;
   Socket events_;
+  std::chrono::steady_clock::time_point empty_at_{};
 };
 
 /// Messages of more parts are read to their end and their parts dropped.
@@ -133,7 +170,8 @@ inline constexpr Duration kWaitMax = std::chrono::seconds{1};
 /// Milliseconds, rounded up, within [0, max].
 [[nodiscard]] int to_poll_ms(Duration duration, Duration max);
 
-/// Polls for input on the sockets and the waker, and clears the waker.
-void poll(std::vector<zmq_pollitem_t> sockets, const Waker& waker, int timeout_ms);
+/// Waits for input on the sockets, listed in the order in which they will be read, or for the
+/// waker, and clears the waker.
+void poll(const std::vector<Socket*>& sockets, const Waker& waker, int timeout_ms);
 
 }  // namespace liminal::net
