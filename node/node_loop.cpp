@@ -48,7 +48,7 @@ void NodeInbox::change(Change&& apply) {
   {
     const std::lock_guard lock{mutex_};
     apply(waiting_);
-    wake = !std::exchange(notified_, true);
+    wake = std::exchange(asleep_, false);
   }
   if (wake) waker_.notify();
 }
@@ -65,8 +65,14 @@ void NodeInbox::leave() {
 
 NodeInbox::Taken NodeInbox::take() {
   const std::lock_guard lock{mutex_};
-  notified_ = false;
+  asleep_ = false;
   return std::exchange(waiting_, {});
+}
+
+bool NodeInbox::may_sleep() {
+  const std::lock_guard lock{mutex_};
+  asleep_ = waiting_.signals.empty() && !waiting_.turn_done && !waiting_.leave;
+  return asleep_;
 }
 
 // --- loop ---
@@ -144,11 +150,11 @@ void NodeLoop::turn() {
   // Descriptors may have been short before; they are tried again once a turn.
   if (control_wanted_ && !control_) open(control_);
   if (data_wanted_ && !data_) open(data_);
-  std::vector<net::DealerSocket*> sockets;
-  if (control_) sockets.push_back(&*control_);
+  std::vector<net::DealerSocket*> sockets;  // as receive() reads them
   if (data_) sockets.push_back(&*data_);
+  if (control_) sockets.push_back(&*control_);
   const TimePoint before = clock_.now();
-  const Duration asked = time_to_wait(before);
+  const Duration asked = inbox_.may_sleep() ? time_to_wait(before) : Duration::zero();
   net::wait(sockets, inbox_.waker(), asked);
 
   const TimePoint now = clock_.now();

@@ -22,7 +22,7 @@
 namespace liminal {
 
 /// Where the scheduler's threads leave what the loop is to do, and wake it.
-/// Thread-safety: push and the requests from any thread; take() on the loop's.
+/// Thread-safety: push and the requests from any thread; take() and may_sleep() on the loop's.
 class NodeInbox {
  public:
   struct Taken {
@@ -35,6 +35,9 @@ class NodeInbox {
   void turn_done();
   void leave();
   [[nodiscard]] Taken take();
+  /// The loop is about to wait. False if something is here already; else whoever brings the next
+  /// thing wakes it. While the loop runs nobody need wake it: it calls take() before it waits.
+  [[nodiscard]] bool may_sleep();
   [[nodiscard]] net::Waker& waker() { return waker_; }
 
  private:
@@ -43,8 +46,8 @@ class NodeInbox {
 
   net::Waker waker_;
   std::mutex mutex_;
-  Taken waiting_;          // GUARDED_BY mutex_
-  bool notified_ = false;  // GUARDED_BY mutex_; the loop has not taken since the last wake
+  Taken waiting_;        // GUARDED_BY mutex_
+  bool asleep_ = false;  // GUARDED_BY mutex_; the loop waits, and nobody has woken it
 };
 
 /// Runs from start() until the node left or was refused; stop() has it leave.

@@ -24,7 +24,7 @@ namespace {
 constexpr const char* kUsage =
     R"(usage: liminal-bench-broker [--rounds N] [--seconds S] [--quick] [--json] [--threads]
                             [--case NAME]... [--stack NAME]... [--payload BYTES]...
-                            [--conversations N] [--in-flight N] [--anyway]
+                            [--conversations N] [--in-flight N] [--workers N] [--anyway]
 
 Requests from one node to another through liminal-broker, and the same bytes through a bare ZeroMQ
 forwarder, in turns. Each measurement starts three processes of its own: middle, server, client.
@@ -44,6 +44,7 @@ forwarder, in turns. Each measurement starts three processes of its own: middle,
   --payload BYTES (64 and 1024)
   --conversations N  of the case many, which share its requests (10)
   --in-flight N   (1000)
+  --workers N     of each node's scheduler (0: what it takes by itself)
   --threads       what each thread costs a request: CPU time, and how often it was put onto a core
   --json          one object instead of tables
   --anyway        in a Debug or sanitized build too
@@ -85,6 +86,7 @@ struct Options {
   std::vector<std::size_t> payloads;
   std::size_t conversations = 10;
   std::size_t in_flight = 1000;
+  unsigned workers = 0;
 };
 
 double number(std::string_view option, const std::string& text, double least, double most) {
@@ -133,6 +135,8 @@ Options read_options(int argc, char** argv) {
       options.conversations = static_cast<std::size_t>(number(option, value(), 1, 1000));
     } else if (option == "--in-flight") {
       options.in_flight = static_cast<std::size_t>(number(option, value(), 2, 4000));
+    } else if (option == "--workers") {
+      options.workers = static_cast<unsigned>(number(option, value(), 0, 256));
     } else if (option == "--threads") {
       options.threads = true;
     } else if (option == "--json") {
@@ -232,7 +236,7 @@ Run measure(Stack stack, const Load& load, std::optional<int> core) {
   const Asker asker = stack == Stack::kConversations ? Asker::kConversation : Asker::kProcess;
   Child server{core, [&](const ChildLine& line) {
                  if (bare) return run_bare_server(line, kind, endpoint, load);
-                 run_node_server(line, endpoint);
+                 run_node_server(line, endpoint, load);
                }};
   if (server.line() != "ready") give_up("the server is not ready");
   Child client{core, [&](const ChildLine& line) {
@@ -396,7 +400,8 @@ int run(const Options& options) {
                       .payload_bytes = row.payload_bytes,
                       .warm_up = measured / 4,
                       .measured = measured,
-                      .conversations = options.conversations};
+                      .conversations = options.conversations,
+                      .workers = options.workers};
       const std::optional<int> core =
           row.in.one_core ? std::optional<int>{usable.back()} : std::nullopt;
       row.runs.push_back(row.in.local ? measure_local(row.stack.stack, load, core)

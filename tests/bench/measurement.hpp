@@ -20,6 +20,7 @@ struct Load {
   Nanoseconds warm_up;  // before anything counts
   Nanoseconds measured;
   std::size_t conversations;  // over which they are spread, where there are conversations
+  unsigned workers;           // of a node's scheduler; 0: as many as it takes by itself
 };
 
 /// What one run yielded.

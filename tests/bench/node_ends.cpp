@@ -26,12 +26,12 @@ constexpr Duration kJoinTimeout = 10s;
 ServiceName echo() { return ServiceName{"echo"}; }
 
 std::unique_ptr<Node> start_node(const char* name, const std::optional<std::string>& endpoint,
-                                 bool offers) {
+                                 bool offers, unsigned workers) {
   silence_node_log();
   std::vector<ServiceDefinition> services;
   if (offers) services.push_back({echo(), service_kind::Echo{}});
-  auto node =
-      Node::create({.name = NodeName{name}, .broker = endpoint, .light = !offers}, services);
+  auto node = Node::create(
+      {.name = NodeName{name}, .broker = endpoint, .light = !offers, .workers = workers}, services);
   if (!node) give_up(node.error().detail);
   if (auto started = (*node)->start(kJoinTimeout); !started) give_up(started.error().detail);
   return *std::move(node);
@@ -184,15 +184,15 @@ Sample ask_from_a_process(Node& node, const ChildLine& line, const Load& load) {
 
 }  // namespace
 
-void run_node_server(const ChildLine& line, const std::string& endpoint) {
-  const auto node = start_node("server", endpoint, true);
+void run_node_server(const ChildLine& line, const std::string& endpoint, const Load& load) {
+  const auto node = start_node("server", endpoint, true, load.workers);
   line.say("ready");
   for (;;) ::pause();
 }
 
 void run_node_client(const ChildLine& line, Asker asker, const std::optional<std::string>& endpoint,
                      const Load& load) {
-  const auto node = start_node("client", endpoint, !endpoint);
+  const auto node = start_node("client", endpoint, !endpoint, load.workers);
   say_sample(line, asker == Asker::kConversation ? ask_in_conversations(*node, line, load)
                                                  : ask_from_a_process(*node, line, load));
   for (;;) ::pause();  // its threads are looked at

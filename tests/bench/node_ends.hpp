@@ -14,7 +14,7 @@ namespace liminal::bench {
 enum class Asker { kConversation, kProcess };
 
 /// A node that offers "echo". Says "ready"; runs until it is killed.
-void run_node_server(const ChildLine& line, const std::string& endpoint);
+void run_node_server(const ChildLine& line, const std::string& endpoint, const Load& load);
 
 /// A node that asks for it. Says "begin" when it begins to count, then the sample; runs until it is
 /// killed. Without an endpoint it runs alone, and offers the service itself.

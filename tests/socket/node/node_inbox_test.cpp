@@ -1,0 +1,73 @@
+// Goal: what threads leave in the inbox ends the loop's wait, and costs no wake while it runs.
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <functional>
+#include <thread>
+
+#include "node/node_loop.hpp"
+
+namespace liminal {
+namespace {
+
+using namespace std::chrono_literals;
+
+Signal any_signal() {
+  const Pid pid{NodeName{"a"}, Incarnation{1}, Serial{1}};
+  return signal::Link{pid, pid, LinkId{1}};
+}
+
+/// Whether a wait of the loop ends at once.
+bool is_woken(NodeInbox& inbox) {
+  const SystemClock clock;
+  const TimePoint before = clock.now();
+  net::wait({}, inbox.waker(), 500ms);
+  return clock.now() - before < 400ms;
+}
+
+TEST(NodeInboxTest, WhatComesWhileTheLoopSleepsWakesItOnce) {
+  for (const auto& bring : std::initializer_list<std::function<void(NodeInbox&)>>{
+           [](NodeInbox& inbox) { inbox.push(any_signal()); },
+           [](NodeInbox& inbox) { inbox.turn_done(); }, [](NodeInbox& inbox) { inbox.leave(); }}) {
+    NodeInbox inbox;
+    EXPECT_TRUE(inbox.may_sleep());
+    bring(inbox);
+    bring(inbox);
+    EXPECT_TRUE(is_woken(inbox));
+    EXPECT_FALSE(is_woken(inbox));
+    const auto taken = inbox.take();
+    EXPECT_TRUE(taken.signals.size() == 2 || taken.turn_done || taken.leave);
+  }
+}
+
+TEST(NodeInboxTest, WhatComesWhileTheLoopRunsKeepsItFromSleepingAndWakesNobody) {
+  NodeInbox inbox;
+  EXPECT_TRUE(inbox.may_sleep());
+  inbox.push(any_signal());
+  EXPECT_TRUE(is_woken(inbox));
+  EXPECT_EQ(inbox.take().signals.size(), 1u);
+  inbox.push(any_signal());  // behind the take() of this turn
+  EXPECT_FALSE(inbox.may_sleep());
+  EXPECT_FALSE(is_woken(inbox));
+  EXPECT_EQ(inbox.take().signals.size(), 1u);
+  EXPECT_TRUE(inbox.may_sleep());
+}
+
+TEST(NodeInboxTest, NothingIsSleptOver) {
+  constexpr std::size_t kSignals = 20'000;
+  NodeInbox inbox;
+  std::thread bringing{[&] {
+    for (std::size_t i = 0; i < kSignals; ++i) inbox.push(any_signal());
+  }};
+  const SystemClock clock;
+  for (std::size_t taken = 0; taken < kSignals;) {
+    const TimePoint before = clock.now();
+    if (inbox.may_sleep()) net::wait({}, inbox.waker(), 1s);
+    ASSERT_LT(clock.now() - before, 900ms);
+    taken += inbox.take().signals.size();
+  }
+  bringing.join();
+}
+
+}  // namespace
+}  // namespace liminal
