@@ -15,8 +15,10 @@ namespace {
 // That many items are acknowledged at once, so that the other end need not keep them.
 constexpr std::uint64_t kItemsUnacknowledgedMax = 64;
 
+static_assert(Session::kFrameItemsMax <= wire::kFrameItemsMax);
+
 // Room made at once for the items of a frame; most frames need no more.
-constexpr std::size_t kItemsReserved = 64;
+constexpr std::size_t kItemsReserved = 16;
 
 /// What an item adds to its frame, nearly. Texts of signals count here though they need no credit:
 /// a thousand long exit reasons would pass the limit of a message part.
@@ -76,6 +78,7 @@ Result<Session::Received> Session::receive(SessionFrame frame, TimePoint now) {
     acknowledge_now_ = true;  // the other end has missed that we have it
     return received;
   }
+  received.signals.reserve(frame.items.size() - static_cast<std::size_t>(known));
   for (std::size_t i = static_cast<std::size_t>(known); i < frame.items.size(); ++i) {
     ++next_expected_;
     take_item(std::move(frame.items[i]), received.signals);
@@ -290,8 +293,7 @@ SessionFrame Session::next_frame() {
 
 void Session::fill(SessionFrame& frame) {
   std::size_t bytes = 0;
-  while (bytes < wire::kFrameFillBytes && frame.items.size() < wire::kFrameItemsMax &&
-         may_send_items()) {
+  while (bytes < wire::kFrameFillBytes && frame.items.size() < kFrameItemsMax && may_send_items()) {
     if (to_resend_ == 0) {
       if (probing_ || !lanes_.take(sent_)) break;
       ++end_of_sent_;
@@ -299,7 +301,8 @@ void Session::fill(SessionFrame& frame) {
       to_resend_ = 1;
       resend_from_ = std::prev(sent_.end());
     }
-    if (frame.items.empty()) frame.items.reserve(std::min(kItemsReserved, to_resend_ + 15));
+    if (frame.items.size() == frame.items.capacity())
+      frame.items.reserve(frame.items.empty() ? kItemsReserved : kFrameItemsMax);
     bytes += frame_bytes(*resend_from_);
     frame.items.push_back(*resend_from_);
     ++resend_from_;

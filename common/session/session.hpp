@@ -53,6 +53,12 @@ class Session {
     Duration resend_after_max = std::chrono::seconds{3};
   };
 
+  /// A frame of small items ends here, far below wire::kFrameItemsMax: its reader decodes, checks
+  /// and hands on all of it before other work goes on, and reads one while this end fills the next.
+  /// Also, what 128 items take comes from the allocator's own memory; what many more take, from the
+  /// kernel's, page by page.
+  static constexpr std::size_t kFrameItemsMax = 128;
+
   Session(SessionNumber number, Settings settings);
 
   Session(const Session&) = delete;
@@ -86,7 +92,8 @@ class Session {
   /// other end is asked for what we miss.
   void reconnected();
 
-  /// The frames to send at `now`, each at most about kFrameFillBytes. Call once at the end of each
+  /// The frames to send at `now`, each at most about wire::kFrameFillBytes
+  /// and kFrameItemsMax items. Call once at the end of each
   /// turn in which something happened or next_deadline() passed. At most `frames_max` frames; when
   /// more wait, next_deadline() is `now`.
   [[nodiscard]] std::vector<SessionFrame> collect(TimePoint now, std::size_t frames_max);
