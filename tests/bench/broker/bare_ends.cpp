@@ -137,7 +137,11 @@ void* connect(Context& context, Middle middle, const std::string& endpoint, cons
   void* data = context.open(ZMQ_DEALER);
   if (middle == Middle::kForwarder) {
     expect(zmq_connect(data, endpoint.c_str()) == 0, "connecting");
-    if (self.name == server().name) send_bytes(data, kServerGreeting, 0);
+    if (self.name == server().name) {
+      send_bytes(data, kServerGreeting, 0);
+      Part answer;
+      answer.receive(data);
+    }
     return data;
   }
   void* control = context.open(ZMQ_DEALER);
@@ -157,8 +161,6 @@ void* connect(Context& context, Middle middle, const std::string& endpoint, cons
 void run_forwarder(const ChildLine& line) {
   Context context;
   void* router = context.open(ZMQ_ROUTER);
-  const int mandatory = 1;
-  zmq_setsockopt(router, ZMQ_ROUTER_MANDATORY, &mandatory, sizeof mandatory);
   line.say(bound_endpoint(router));
 
   const auto header_from = [](const Identity& who) {
@@ -173,6 +175,8 @@ void run_forwarder(const ChildLine& line) {
     first.receive(router);
     if (!first.more()) {
       server_id = id.view();
+      id.send(router, ZMQ_SNDMORE);
+      first.send(router, 0);
       continue;
     }
     frame.receive(router);

@@ -7,11 +7,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <string_view>
 
 namespace liminal::bench {
 namespace {
@@ -23,11 +25,28 @@ void stay_on(int core) {
   if (::sched_setaffinity(0, sizeof set, &set) != 0) give_up("cannot stay on one core");
 }
 
+// The child that is being ended; any other that ends by itself ends the run.
+std::atomic<pid_t> expected_to_end{-1};
+
+extern "C" void on_child_ended(int, siginfo_t* info, void*) {
+  if (info->si_pid == expected_to_end.load()) return;
+  constexpr std::string_view kWhy = "error: a process of the run ended by itself\n";
+  [[maybe_unused]] const auto written = ::write(STDERR_FILENO, kWhy.data(), kWhy.size());
+  std::_Exit(1);
+}
+
+void watch_children() {
+  struct sigaction action {};
+  action.sa_sigaction = on_child_ended;
+  action.sa_flags = SA_SIGINFO | SA_NOCLDSTOP | SA_RESTART;
+  ::sigaction(SIGCHLD, &action, nullptr);
+}
+
 }  // namespace
 
 void give_up(const std::string& why) {
   std::fprintf(stderr, "error: %s\n", why.c_str());
-  std::exit(1);
+  std::_Exit(1);  // threads of this process may be at work
 }
 
 void ChildLine::say(const std::string& line) const {
@@ -57,6 +76,7 @@ Child::Child(std::optional<int> core, const std::vector<std::string>& command) {
 void Child::start(std::optional<int> core, const std::function<void(int)>& body) {
   int ends[2];
   if (::pipe2(ends, O_CLOEXEC) != 0) give_up("no pipe for a child");
+  watch_children();
   const pid_t parent = ::getpid();
   std::fflush(nullptr);
   pid_ = ::fork();
@@ -74,6 +94,7 @@ void Child::start(std::optional<int> core, const std::function<void(int)>& body)
 }
 
 Child::~Child() {
+  expected_to_end.store(pid_);
   ::kill(pid_, SIGKILL);
   ::waitpid(pid_, nullptr, 0);
   ::close(fd_);

@@ -22,7 +22,7 @@ class ChildLine {
 };
 
 /// A forked child, or one that executes a program; killed and waited for by the destructor. It dies
-/// with its parent.
+/// with its parent, and one that ends by itself ends the whole run.
 ///
 /// REQUIRES: the parent has no other threads.
 class Child {

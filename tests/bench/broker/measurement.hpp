@@ -36,7 +36,11 @@ inline double quantile(std::vector<double> values, double q) {
   std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(at), values.end());
   return values[at];
 }
-inline double median(const std::vector<double>& values) { return quantile(values, 0.5); }
+/// REQUIRES: not empty.
+inline double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return (values[values.size() / 2] + values[(values.size() - 1) / 2]) / 2;
+}
 
 /// Counts replies from the end of the warm-up on, until the time is over.
 ///
