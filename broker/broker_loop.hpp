@@ -57,6 +57,8 @@ class BrokerLoop {
   /// REQUIRES: run() is not running.
   [[nodiscard]] const BrokerCore& core() const { return core_; }
   [[nodiscard]] const Counters& counters() const { return counters_; }
+  /// Messages that were dropped because they had more than two parts.
+  [[nodiscard]] std::uint64_t oversized_messages() const { return door_.oversized_messages(); }
 
  private:
   void turn();
