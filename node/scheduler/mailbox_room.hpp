@@ -15,13 +15,14 @@ namespace liminal {
 struct MailboxBounds {
   std::size_t messages_max = 4096;
   std::size_t bytes_max = std::size_t{64} * 1024 * 1024;  // as credit counts them
+  std::size_t deferred_max = 16384;                       // that are remembered: some 32 bytes each
 };
 
 /// The envelopes of one process from the sender's put to the handler's taking of it, counted.
 ///
 /// At either bound an envelope is deferred: its sender is to send it again, and until then nothing
-/// later of that sender passes (Deferrals, which remembers four times messages_max; beyond it an
-/// envelope is rejected). An envelope larger than bytes_max passes alone.
+/// later of that sender passes (Deferrals; beyond deferred_max an envelope is rejected). An
+/// envelope larger than bytes_max passes alone.
 ///
 /// The answer to a request always passes: a process that sends requests has room for their answers,
 /// or nobody could ever answer one that is busy. What answers nothing is bounded like a request.
@@ -33,7 +34,7 @@ class MailboxRoom {
   using Verdict = Deferrals<Pid>::Verdict;
 
   explicit MailboxRoom(const MailboxBounds& bounds)
-      : bounds_(bounds), deferrals_(kDeferredPerMessage * bounds.messages_max) {}
+      : bounds_(bounds), deferrals_(bounds.deferred_max) {}
 
   /// Takes the room for it if the verdict is kTake.
   [[nodiscard]] Verdict admit(const signal::Send& send) {
@@ -74,9 +75,6 @@ class MailboxRoom {
   [[nodiscard]] std::size_t bytes() const { return bytes_.load(std::memory_order_relaxed); }
 
  private:
-  // Deferred messages that are remembered, for each that may wait.
-  static constexpr std::size_t kDeferredPerMessage = 4;
-
   void enter(std::size_t bytes) {
     messages_.fetch_add(1, std::memory_order_relaxed);
     bytes_.fetch_add(bytes, std::memory_order_relaxed);

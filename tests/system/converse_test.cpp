@@ -33,6 +33,26 @@ TEST(Converse, RepliesComeInTheOrderOfTheRequestsWhateverTheWindow) {
   }
 }
 
+// All but two of the window are told to come again, and do, in their order.
+TEST(Converse, WhatTheMailboxHasNoRoomForIsRepeated) {
+  Cluster cluster;
+  cluster.add_node("a", {"upper=exec:tr a-z A-Z"}, {"--mailbox-max", "2"});
+  std::string lines, replies;
+  for (int i = 0; i < 60; ++i) {
+    lines += "line " + std::to_string(i) + "\n";
+    replies += "LINE " + std::to_string(i) + "\n";
+  }
+  EXPECT_TRUE(printed(cluster.run({"converse", "upper", "--timeout", "30s"}, lines), replies));
+}
+
+// One request runs, one waits, and the third finds no room until its time is up.
+TEST(Converse, ATimeoutSaysThatTheMailboxIsFull) {
+  Cluster cluster;
+  cluster.add_node("a", {"slow=exec:sleep 20"}, {"--mailbox-max", "1"});
+  EXPECT_TRUE(failed_with(cluster.run({"converse", "slow", "--timeout", "2s"}, "1\n2\n3\n"), 5,
+                          {"ConversationTimeout", "mailbox is full, deferred"}));
+}
+
 TEST(Converse, ABlankLineIsAnEmptyPayloadAndTheLastLineNeedsNoNewline) {
   Cluster cluster;
   cluster.add_node("a", {"count=exec:wc -c", "echo=echo"});

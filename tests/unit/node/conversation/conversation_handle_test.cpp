@@ -30,6 +30,7 @@ class Echo final : public Process {
     if (received == nullptr) return;
     const Envelope& request = received->envelope;
     if (request.payload.view() == "silent") return;
+    if (request.payload.view() == "stall") return context.take_envelopes(false);
     if (request.payload.view() == "throw") throw std::runtime_error("boom");
     context.send(received->from, {.kind = EnvelopeKind::kReply,
                                   .id = context.new_message_id(),
@@ -60,7 +61,9 @@ class ConversationHandleTest : public ::testing::Test {
   }
 
   SystemClock clock;
-  Scheduler scheduler{{.node = NodeName{"a"}, .seed = 7}, [](const Signal&) {}};
+  // So small that much of what these tests send must be sent again.
+  Scheduler scheduler{{.node = NodeName{"a"}, .seed = 7, .mailbox = {.messages_max = 4}},
+                      [](const Signal&) {}};
   Directory directory;
   ConversationSupervisor supervisor{scheduler, directory};
   std::optional<Workers> workers;  // stops first
@@ -92,6 +95,23 @@ TEST_F(ConversationHandleTest, ACrashWakesAThreadThatWaits) {
             (Error{Errc::kParticipantCrashed, "echo on a: boom"}));
   killer.join();
   EXPECT_EQ(handle.query_state().phase, Phase::kFailed);
+}
+
+TEST_F(ConversationHandleTest, ATimeoutSaysThatTheParticipantsMailboxIsFull) {
+  auto handle = open();
+  for (int i = 0; i < 6; ++i) {
+    ASSERT_TRUE(handle.send(Payload{"stall"}, {.reply = ReplyMode::kNone}, kLong));
+  }
+  for (const TimePoint end = clock.now() + kLong; clock.now() < end;) {
+    if (handle.query_state().counters.held_up > 0) break;
+    std::this_thread::yield();
+  }
+  const auto reply = handle.ask(Payload{"x"}, 1ms);
+  ASSERT_FALSE(reply);
+  EXPECT_EQ(reply.error().code, Errc::kConversationTimeout);
+  EXPECT_NE(reply.error().detail.find("the participant's mailbox is full, deferred "),
+            std::string::npos)
+      << reply.error().detail;
 }
 
 TEST_F(ConversationHandleTest, ATimedOutReceiveIsAnErrorAndSwallowsNothing) {

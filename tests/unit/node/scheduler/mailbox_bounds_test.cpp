@@ -16,6 +16,7 @@ using ::testing::IsEmpty;
 
 constexpr std::size_t kMessagesMax = 3;
 constexpr std::size_t kBytesMax = 1000;
+constexpr std::size_t kDeferredMax = 12;
 
 class MailboxBoundsTest : public ::testing::Test {
  protected:
@@ -47,7 +48,7 @@ class MailboxBoundsTest : public ::testing::Test {
   }
   Scheduler::MailboxLoad load() { return troupe.node().mailbox_load(troupe.pid(sink)); }
 
-  test::Troupe troupe{2, 64, 1, MailboxBounds{kMessagesMax, kBytesMax}, 4};
+  test::Troupe troupe{2, 64, 1, MailboxBounds{kMessagesMax, kBytesMax, kDeferredMax}, 4};
   std::size_t sink = troupe.spawn_trapping();
   std::size_t a = troupe.spawn_trapping();
   std::size_t b = troupe.spawn();
@@ -158,8 +159,7 @@ TEST_F(MailboxBoundsTest, WhatIsWithdrawnIsNotWaitedFor) {
 
 TEST_F(MailboxBoundsTest, TheBookOfTheDeferredIsBoundedToo) {
   for (const char* text : {"1", "2", "3"}) say(b, text);
-  const std::size_t remembered = 4 * kMessagesMax;
-  for (std::size_t n = 0; n < remembered; ++n) say(a, "more");
+  for (std::size_t n = 0; n < kDeferredMax; ++n) say(a, "more");
   EXPECT_EQ(troupe.seen(a).back(), "deferred by 0 more");
   say(a, "too many");
   EXPECT_EQ(troupe.seen(a).back(), "rejected by 0 too many");
@@ -169,7 +169,7 @@ TEST_F(MailboxBoundsTest, TheBookOfTheDeferredIsBoundedToo) {
 
 TEST_F(MailboxBoundsTest, ASenderThatEndsLeavesNothingInTheBook) {
   for (const char* text : {"1", "2", "3"}) say(b, text);
-  for (std::size_t n = 0; n < 4 * kMessagesMax; ++n) say(far, "more");
+  for (std::size_t n = 0; n < kDeferredMax; ++n) say(far, "more");
   troupe.act(far, [](Context& c) { c.exit(ExitReason::normal()); });  // not linked to anybody
   say(a, "next");
   EXPECT_EQ(troupe.seen(a).back(), "deferred by 0 next");
@@ -178,7 +178,7 @@ TEST_F(MailboxBoundsTest, ASenderThatEndsLeavesNothingInTheBook) {
 TEST_F(MailboxBoundsTest, ASenderWhoseNodeIsLostLeavesNothingWhereItWasLinked) {
   troupe.act(far, [&](Context& c) { c.link(troupe.pid(far, sink)); });
   for (const char* text : {"1", "2", "3"}) say(b, text);
-  for (std::size_t n = 0; n < 4 * kMessagesMax; ++n) say(far, "more");
+  for (std::size_t n = 0; n < kDeferredMax; ++n) say(far, "more");
   // What NodeCore says for it. Its link has the first id that the greater pid makes.
   troupe.node().deliver(signal::Exit{troupe.pid(sink, far), troupe.pid(sink),
                                      ExitReason::noconnection({}), LinkId{3}});
