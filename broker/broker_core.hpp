@@ -16,10 +16,10 @@
 #include "broker/ended_nodes.hpp"
 #include "broker/recovery.hpp"
 #include "broker/reply_limiter.hpp"
-#include "broker/token_source.hpp"
 #include "common/base/ids.hpp"
 #include "common/base/random.hpp"
 #include "common/base/time.hpp"
+#include "common/base/token_source.hpp"
 #include "common/liveness/beat_book.hpp"
 #include "common/liveness/failure_detector.hpp"
 #include "common/wire/control.hpp"
@@ -62,6 +62,9 @@ struct BrokerCounters {
 /// change. A node is announced when both of its connections stand; no frame of it is forwarded
 /// before that was sent, none after its end. At most one incarnation of a name lives; an
 /// incarnation that ended is never taken back: its frames are answered by Unknown.
+///
+/// Names and incarnations are known to all members, so a resume is granted only with the secret
+/// that the incarnation told at its first join here.
 ///
 /// It remembers nothing of another broker's time. In recovery, after its start, nodes resume with
 /// the incarnations they have and report the peers and the deaths they know: a reported death wins,
@@ -137,6 +140,7 @@ class BrokerCore {
     TimePoint joined;
     TimePoint attach_by;   // while not announced: abandoned then
     bool resumed = false;  // it had joined another broker before
+    std::uint64_t secret;  // of its first join here; a resume has to know it
     bool announced = false;
     std::optional<ConnectionId> control = {};  // nullopt: closed, the grace runs
     std::optional<ConnectionId> data = {};

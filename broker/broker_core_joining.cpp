@@ -87,6 +87,12 @@ void BrokerCore::on_frame(ConnectionId connection, std::string_view address, con
   }
   const auto holder = nodes_.find(join.name);
   if (holder != nodes_.end() && holder->second.member.incarnation == join.incarnation) {
+    if (holder->second.secret != join.secret) {
+      refuse_join(connection, join, control::RefusalCode::kNameTaken,
+                  "the incarnation " + to_hex(join.incarnation.value()) +
+                      " has joined already, and this join does not know its secret");
+      return;
+    }
     take_reports(connection, join);
     resume(holder->second, connection, address);
   } else if (join.epoch || expected != nullptr) {
@@ -126,6 +132,7 @@ void BrokerCore::admit(ConnectionId connection, std::string_view address, const 
                                        .joined = now_,
                                        .attach_by = now_ + settings_.cluster.down_after,
                                        .resumed = resumed,
+                                       .secret = join.secret,
                                        .control = connection,
                                        .beats = BeatBook{unechoed_beats_max(settings_.cluster)},
                                        .bytes = bytes});
@@ -292,7 +299,8 @@ void BrokerCore::claim(ConnectionId connection, std::string_view address, contro
   }
   const auto waiting = claims_.find(name);
   if (waiting != claims_.end()) {
-    if (waiting->second.join.incarnation != claim.join.incarnation) {
+    if (waiting->second.join.incarnation != claim.join.incarnation ||
+        waiting->second.join.secret != claim.join.secret) {
       refuse_claim(claim, "incarnation " + to_hex(waiting->second.join.incarnation.value()) +
                               " from " + waiting->second.address + " waits for it already; ");
       return;

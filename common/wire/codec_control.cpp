@@ -48,12 +48,12 @@ std::string encode(const control::Join& join) {
   check(join.peers.size() <= kPeersMax && join.verdicts.size() <= kPeersMax,
         "a join reports at most kPeersMax peers and verdicts");
   constexpr std::size_t kBytesOfPeer = 96;
-  Writer w = begin_frame(FrameKind::kJoin, 9,
+  Writer w = begin_frame(FrameKind::kJoin, 10,
                          512 + kBytesOfPeer * (join.peers.size() + join.verdicts.size()));
   w.id(join.name).id(join.incarnation).boolean(join.light);
   write(w, join.services);
   write(w, join.labels);
-  w.duration(join.isolation_timeout).optional_id(join.epoch);
+  w.duration(join.isolation_timeout).optional_id(join.epoch).uint(join.secret);
   w.array(join.peers.size());
   for (const control::Peer& peer : join.peers) {
     w.array(kPeerValues);
@@ -233,7 +233,7 @@ std::vector<control::Verdict> read_verdicts(Reader& r) {
 }
 
 control::Join read_join(Reader& r) {
-  r.frame("join", 9);
+  r.frame("join", 10);
   return control::Join{
       .name = NodeName{r.name("name")},
       .incarnation = r.incarnation("incarnation"),
@@ -242,6 +242,7 @@ control::Join read_join(Reader& r) {
       .labels = read_labels(r),
       .isolation_timeout = r.duration("isolation timeout"),
       .epoch = read_optional_epoch(r),
+      .secret = r.uint("secret"),
       .peers = read_peers(r),
       .verdicts = read_verdicts(r),
   };

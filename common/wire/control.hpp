@@ -84,6 +84,8 @@ struct Join {
   std::vector<std::pair<std::string, std::string>> labels;
   Duration isolation_timeout = Duration::zero();
   std::optional<Epoch> epoch = {};  // of its latest join or resume; none: this incarnation is new
+  /// Told to the broker alone: a resume of this incarnation has to know it.
+  std::uint64_t secret = 0;
   // For a broker in recovery:
   std::vector<Peer> peers = {};
   std::vector<Verdict> verdicts = {};

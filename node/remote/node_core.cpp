@@ -216,6 +216,7 @@ NodeCore::Effects NodeCore::on_frame(std::string_view header, std::string_view b
     violated(route->incarnation, effects);
     return effects;
   }
+  effects.reserve(effects.size() + received->signals.size());
   for (auto& signal : received->signals) {
     set_to(signal, Pid{settings_.name, local_incarnation(), to_of(signal).serial});
     peer.ties.note_incoming(signal);

@@ -17,6 +17,7 @@
 #include "common/base/ids.hpp"
 #include "common/base/random.hpp"
 #include "common/base/time.hpp"
+#include "common/base/token_source.hpp"
 #include "common/liveness/beat_book.hpp"
 #include "common/session/session.hpp"
 #include "common/wire/control.hpp"
@@ -146,7 +147,7 @@ class NodeCore {
   };
   using Effects = std::vector<NodeEffect>;
 
-  /// `random` draws the incarnations.
+  /// `random` is for the incarnations and their secrets.
   NodeCore(Settings settings, Random random);
 
   // --- events ---
@@ -251,8 +252,9 @@ class NodeCore {
   [[nodiscard]] Pid outside(Pid pid) const;  // a local pid as others see it
 
   Settings settings_;
-  Random random_;
+  TokenSource tokens_;
   Incarnation incarnation_;
+  std::uint64_t secret_;  // of this incarnation: for brokers alone
   Phase phase_ = Phase::kConnecting;
   bool attached_ = false;
   bool resumed_ = false;  // rather than joined, by the latest welcome

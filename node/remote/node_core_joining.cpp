@@ -32,8 +32,9 @@ bool is_there(MemberState state) {
 
 NodeCore::NodeCore(Settings settings, Random random)
     : settings_(std::move(settings)),
-      random_(random),
-      incarnation_(random_.next_id()),
+      tokens_(random),
+      incarnation_(tokens_.next()),
+      secret_(tokens_.next()),
       beats_(kUnechoedBeatsMax),
       departed_(kDepartedMax) {}
 
@@ -65,6 +66,7 @@ void NodeCore::join(TimePoint now, Effects& effects) {
                       .labels = settings_.labels,
                       .isolation_timeout = settings_.isolation_timeout,
                       .epoch = epoch_,
+                      .secret = secret_,
                       .peers = {},
                       .verdicts = departed_.verdicts(now)};
   reported_.clear();
@@ -287,7 +289,8 @@ std::optional<TimePoint> NodeCore::isolated_at() const {
 
 void NodeCore::fence(std::string why, Effects& effects) {
   const Incarnation old = incarnation_;
-  incarnation_ = Incarnation{random_.next_id()};
+  incarnation_ = Incarnation{tokens_.next()};
+  secret_ = tokens_.next();
   epoch_.reset();
   members_.clear();
   attached_ = false;

@@ -1,8 +1,6 @@
 // Whatever strangers and joined nodes that lie send to a broker: those who are honest stay members,
 // hear of each other as before, get nothing that was not theirs, and every bad frame is counted.
-//
-// One lie is not among them: a join with the name and the incarnation of a living node is its
-// resume, and as long as nodes have no keys, knowing the incarnation is all the proof there is.
+
 #include <algorithm>
 #include <map>
 #include <set>
@@ -27,6 +25,9 @@ control::Join some_join(const NodeName& node, Incarnation incarnation) {
       control::Join join = *found;
       join.name = node;
       join.incarnation = incarnation;
+      join.epoch.reset();
+      join.peers.clear();
+      join.verdicts.clear();
       return join;
     }
   }
@@ -74,6 +75,7 @@ class Exploration {
 
   static BrokerCore::Settings settings() {
     auto settings = default_settings();
+    settings.cluster.recovery = std::chrono::seconds{6};
     settings.nodes_max = kNodesMax;
     settings.claims_max = 2;
     settings.history_max = kHistoryMax;
@@ -184,7 +186,7 @@ class Exploration {
     const ConnectionId from = any_hostile().connection;
     const Honest& victim = any_honest();
     control::Join join = some_join(victim.name, inc(5000 + random_.below(1000)));
-    switch (random_.below(4)) {
+    switch (random_.below(6)) {
       case 0:  // another's name
         break;
       case 1:  // another's incarnation
@@ -192,6 +194,19 @@ class Exploration {
         break;
       case 2:  // nobody's incarnation
         join.incarnation = local_incarnation();
+        break;
+      case 5: {  // a past that never was, and the deaths of those who live
+        join = some_join(hostile_name(), inc(5000 + random_.below(1000)));
+        join.epoch = Epoch{1 + random_.below(100)};
+        const control::Peer peer{victim.name, victim.incarnation, false, std::chrono::seconds{60}};
+        join.verdicts.push_back({peer, std::nullopt});
+        join.peers.push_back(peer);
+        join.peers.push_back({victim.name, inc(9000 + random_.below(100)), false, {}});
+        break;
+      }
+      case 4:  // another's name and incarnation, and not its secret
+        join = some_join(victim.name, victim.incarnation);
+        join.secret ^= 1 + random_.below(1000);
         break;
       case 3:  // more than may be said of a node
         join = some_join(hostile_name(), inc(5000 + random_.below(1000)));

@@ -251,7 +251,7 @@ TEST_F(BrokerCoreTest, OversizedHeadersAndFramesAreRejected) {
 
 TEST_F(BrokerCoreTest, TheTokensOfANodeGiveThoseOfOthersNotAway) {
   // the first test vector of eight bytes from the authors of SipHash
-  EXPECT_EQ(siphash24(0x0706050403020100ULL, 0x0f0e0d0c0b0a0908ULL, 0x0706050403020100ULL),
+  EXPECT_EQ(liminal::siphash24(0x0706050403020100ULL, 0x0f0e0d0c0b0a0908ULL, 0x0706050403020100ULL),
             0x93f5f5799a932462ULL);
   Random same_seed{7};
   std::vector<std::uint64_t> raw;

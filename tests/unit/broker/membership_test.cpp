@@ -57,6 +57,23 @@ TEST_F(MembershipTest, ANodeIsNotToldOfItselfButSeesEveryVersion) {
   EXPECT_TRUE(changes[0].changes.empty());
 }
 
+TEST_F(MembershipTest, AResumeHasToKnowTheSecretOfItsIncarnation) {
+  control::Join frame = join_frame("a", 1);
+  frame.secret = 77;
+  const auto welcome = told_to<control::Welcome>(conn(10), control(conn(10), frame)).at(0);
+  (void)control(conn(11), control::Attach{welcome.token});
+
+  control::Join thief = frame;
+  thief.secret = 78;
+  const Effects effects = control(conn(66), thief);
+  EXPECT_EQ(told_to<control::Refused>(conn(66), effects).at(0).code,
+            control::RefusalCode::kNameTaken);
+  EXPECT_TRUE(told_to<control::Welcome>(conn(66), effects).empty());
+  EXPECT_EQ(told_to<control::BrokerBeat>(conn(10), advance_by(kCluster.beat_interval)).size(), 1u)
+      << "its connection is still the node's";
+  EXPECT_EQ(told_to<control::Welcome>(conn(12), control(conn(12), frame)).size(), 1u);
+}
+
 TEST_F(MembershipTest, AResumeOfAJoiningNodeDoesNotAnnounceIt) {
   const Joined a = join("a", 1);
   (void)control(conn(20), join_frame("b", 2));

@@ -80,6 +80,7 @@ inline std::vector<NamedControl> control_frames() {
                     {{"zone", "north"}},
                     60s,
                     Epoch{0x9f0c000000000001},
+                    0xfeedfacecafebeef,
                     {peer()},
                     {{peer(), evidence()}, {peer(), std::nullopt}}}},
       {"join, bare", Join{NodeName{"x"}, Incarnation{1}, true, {}, {}}},

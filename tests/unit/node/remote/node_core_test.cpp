@@ -556,6 +556,20 @@ TEST_F(NodeCoreTest, ResumesWithAnotherBrokerAndReportsWhatItKnows) {
   EXPECT_EQ(core.ties(), 1u);
 }
 
+TEST_F(NodeCoreTest, ASecretBelongsToAnIncarnation) {
+  note(core.start(now));
+  note(core.on_control_connected(now));
+  const auto first = take_control<control::Join>().at(0);
+  control(control::Welcome{kEpoch, MembershipVersion{10}, 4711, kCluster, {}});
+  lose_broker();
+  EXPECT_EQ(take_control<control::Join>().at(0).secret, first.secret);
+  control(control::Unknown{kEpoch});
+  note(core.on_control_connected(now));
+  const auto fresh = take_control<control::Join>().at(0);
+  EXPECT_NE(fresh.incarnation, first.incarnation);
+  EXPECT_NE(fresh.secret, first.secret);
+}
+
 TEST_F(NodeCoreTest, ADeathIsReportedForTwiceTheIsolationTimeoutOfTheDead) {
   join();
   Member dead = member(kPeer, kPeerIncarnation, MemberState::kDown);

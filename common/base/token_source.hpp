@@ -5,11 +5,11 @@
 
 #include "common/base/random.hpp"
 
-namespace liminal::broker {
+namespace liminal {
 
 /// SipHash-2-4 (Aumasson, Bernstein 2012) of a counter under a key that never leaves. Random's own
 /// output gives its state away: a node that knows its token would know the next node's, and could
-/// attach in its name.
+/// attach in its name; and who knows a node's incarnation would know the secret that proves it.
 class TokenSource {
  public:
   explicit TokenSource(Random random) : key0_(random.next()), key1_(random.next()) {}
@@ -26,4 +26,4 @@ class TokenSource {
 /// Of one 64-bit little-endian word.
 [[nodiscard]] std::uint64_t siphash24(std::uint64_t key0, std::uint64_t key1, std::uint64_t word);
 
-}  // namespace liminal::broker
+}  // namespace liminal

@@ -1,8 +1,8 @@
-#include "broker/token_source.hpp"
+#include "common/base/token_source.hpp"
 
 #include <bit>
 
-namespace liminal::broker {
+namespace liminal {
 namespace {
 
 struct SipState {
@@ -47,4 +47,4 @@ std::uint64_t TokenSource::next() {
   return token;
 }
 
-}  // namespace liminal::broker
+}  // namespace liminal
