@@ -13,7 +13,6 @@
 #include "common/wire/codec.hpp"
 #include "common/wire/limits.hpp"
 #include "tests/socket/common/net/net_test_support.hpp"
-#include "tests/unit/common/wire/frames.hpp"
 
 namespace liminal::broker {
 namespace {
@@ -40,16 +39,7 @@ class Node {
         incarnation_(incarnation),
         control_(context, endpoint),
         data_(context, endpoint) {
-    control::Join join{name_, incarnation_, false, {}, {}};
-    for (auto& [what, frame] : test::control_frames()) {  // as there, should it get more fields
-      if (auto* found = std::get_if<control::Join>(&frame)) {
-        join = std::move(*found);
-        join.name = name_;
-        join.incarnation = incarnation_;
-        break;
-      }
-    }
-    EXPECT_TRUE(control_.send(one(std::move(join))));
+    EXPECT_TRUE(control_.send(one(control::Join{name_, incarnation_, false, {}, {}})));
     std::optional<std::uint64_t> token;
     EXPECT_TRUE(control_.until([&] {
       for (const net::Parts& parts : control_.received) {
