@@ -186,9 +186,10 @@ class BrokerCore {
   [[nodiscard]] Evidence recovery_evidence() const;
   [[nodiscard]] bool may_resume(const control::Join& join) const;
   void take_reports(ConnectionId connection, const control::Join& join);
-  void take_verdict(ConnectionId connection, const control::Verdict& verdict,
-                    std::vector<control::Change>& changes);
-  void expect(const control::Peer& peer, std::vector<control::Change>& changes);
+  void take_verdict(ConnectionId connection, const control::Join& reporter,
+                    const control::Verdict& verdict, std::vector<control::Change>& changes);
+  void expect(const control::Join& reporter, const control::Peer& peer,
+              std::vector<control::Change>& changes);
   void end_expected_of(const NodeName& name, Incarnation but);
   [[nodiscard]] control::Change end_expected(const control::Peer& peer, const Evidence& evidence);
   void record_down(const Member& member, const Evidence& evidence);

@@ -14,6 +14,7 @@ using std::chrono::seconds;
 constexpr std::size_t kReplacedMax = 8;
 constexpr std::size_t kTokensMax = 4;  // of one node
 constexpr std::size_t kUnechoedBeatsMax = 65536;
+constexpr Duration kIsolationMax = std::chrono::hours{24};  // that others are told
 
 // Deadlines start anew at most three times, so an echo that still matters is at most four
 // down_after old.
@@ -39,7 +40,7 @@ Member member_of(const control::Join& join) {
                 .light = join.light,
                 .services = join.services,
                 .labels = join.labels,
-                .isolation_timeout = join.isolation_timeout};
+                .isolation_timeout = std::min(join.isolation_timeout, kIsolationMax)};
 }
 
 }  // namespace
@@ -97,11 +98,13 @@ void BrokerCore::on_frame(ConnectionId connection, std::string_view address, con
     resume(holder->second, connection, address);
   } else if (join.epoch || expected != nullptr) {
     resume_from_before(connection, address, join);
-  } else if (holder != nodes_.end() || recovery_.is_expected(join.name)) {
-    claim(connection, address, std::move(join));
   } else {
-    take_reports(connection, join);
-    admit(connection, address, join, false);
+    take_reports(connection, join);  // who claims a name knows of others all the same
+    if (nodes_.contains(join.name) || recovery_.is_expected(join.name)) {
+      claim(connection, address, std::move(join));
+    } else {
+      admit(connection, address, join, false);
+    }
   }
 }
 

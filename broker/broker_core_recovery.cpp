@@ -14,29 +14,28 @@ Evidence BrokerCore::recovery_evidence() const {
 }
 
 bool BrokerCore::may_resume(const control::Join& join) const {
+  if (nodes_.contains(join.name)) return false;
   if (recovery_.find(join.incarnation) != nullptr) return true;
   return join.epoch != epoch_ && recovery_.is_running() && !recovery_.saw_name(join.name);
 }
 
-/// Before the node is told the list of members: it lists what the node has reported.
+/// Before the node is told the list of members: it lists what the node has reported. Claims on the
+/// names of those who ended are settled by advance(): they would report in the middle of this.
 void BrokerCore::take_reports(ConnectionId connection, const control::Join& join) {
   if (!recovery_.is_running()) return;
   std::vector<control::Change> changes;
   for (const control::Verdict& verdict : join.verdicts) {
     if (verdict.peer.incarnation == join.incarnation) continue;
-    if (!recovery_.may_report(join.incarnation)) break;
-    take_verdict(connection, verdict, changes);
+    take_verdict(connection, join, verdict, changes);
   }
   for (const control::Peer& peer : join.peers) {
-    if (peer.incarnation == join.incarnation) continue;
-    if (!recovery_.may_report(join.incarnation)) break;
-    expect(peer, changes);
+    if (peer.incarnation != join.incarnation) expect(join, peer, changes);
   }
   announce(changes);
-  for (const control::Change& change : changes) settle_claim(change.member.name);
 }
 
-void BrokerCore::take_verdict(ConnectionId connection, const control::Verdict& verdict,
+void BrokerCore::take_verdict(ConnectionId connection, const control::Join& reporter,
+                              const control::Verdict& verdict,
                               std::vector<control::Change>& changes) {
   const Incarnation who = verdict.peer.incarnation;
   const Evidence evidence = verdict.evidence.value_or(recovery_evidence());
@@ -47,8 +46,11 @@ void BrokerCore::take_verdict(ConnectionId connection, const control::Verdict& v
                 "a verdict on an incarnation that is younger than this broker");
       return;
     }
+    if (!recovery_.may_report(reporter.incarnation)) return;
     const auto change = end(NodeName{living->second}, MemberState::kDown, evidence);
     if (change) changes.push_back(*change);
+  } else if (ended_.contains(who) || !recovery_.may_report(reporter.incarnation)) {
+    return;
   } else if (const control::Peer* expected = recovery_.find(who)) {
     changes.push_back(end_expected(control::Peer{*expected}, evidence));
   } else {
@@ -56,13 +58,16 @@ void BrokerCore::take_verdict(ConnectionId connection, const control::Verdict& v
   }
 }
 
-void BrokerCore::expect(const control::Peer& peer, std::vector<control::Change>& changes) {
+void BrokerCore::expect(const control::Join& reporter, const control::Peer& peer,
+                        std::vector<control::Change>& changes) {
   if (ended_.contains(peer.incarnation) || recovery_.find(peer.incarnation) != nullptr) return;
   const auto living = incarnations_.find(peer.incarnation);
   const bool is_here = living != incarnations_.end();
   if (is_here && (living->second != peer.name || nodes_.at(living->second).announced)) return;
   // One that is here but not announced yet is expected like the rest, so that nobody misses it.
-  const bool name_is_anothers = !is_here && recovery_.saw_name(peer.name);
+  if (!recovery_.may_report(reporter.incarnation)) return;
+  const bool name_is_anothers =
+      !is_here && (peer.name == reporter.name || recovery_.saw_name(peer.name));
   if (name_is_anothers || !recovery_.expect(peer)) {
     if (!is_here) ended_.add(peer.incarnation);  // who reported it finds it nowhere: it is down
     return;

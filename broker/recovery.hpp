@@ -41,7 +41,7 @@ class Recovery {
   void name_was_seen(const NodeName& name);
   [[nodiscard]] bool saw_name(const NodeName& name) const { return names_.contains(name); }
 
-  /// Counts a report of that node; false if it has said too much.
+  /// Counts a report of that node that changes something; false if it has said too much.
   [[nodiscard]] bool may_report(Incarnation reporter);
   /// False if there are too many.
   [[nodiscard]] bool expect(const control::Peer& peer);

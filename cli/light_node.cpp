@@ -18,6 +18,7 @@ namespace {
 constexpr Duration kLookInterval = std::chrono::milliseconds{50};
 // Beyond what any broker's down-after and recovery come to.
 constexpr Duration kIsolationTimeout = std::chrono::seconds{120};
+constexpr Duration kPlacementHead = std::chrono::milliseconds{100};
 
 sigset_t ending_signals() {
   sigset_t set;
@@ -84,7 +85,8 @@ Result<OpenConversation> open_conversation(const SignalWatch& signals,
   }
   if (!joined) return tl::unexpected<Error>(std::move(joined.error()));
   ConversationConfig config{options.on_crash, {ParticipantConfig::owned(service)}};
-  config.placement_timeout = options.timeout;
+  // Before the reply's own time is up, so that it is said what was missing.
+  config.placement_timeout = options.timeout - std::min(options.timeout / 10, kPlacementHead);
   auto handle = (*node)->conversations().spawn(std::move(config));
   if (!handle) return tl::unexpected<Error>(std::move(handle.error()));
   return OpenConversation{std::move(*node), std::move(*handle)};

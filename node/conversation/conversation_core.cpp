@@ -237,6 +237,7 @@ void Decision::operator()(const input::Refused& refused) {
   }
   if (!deferred) {
     ++state_.counters.rejected;
+    withdraw(found->first, found->second);  // it may have been deferred before
     settle(found->first, found->second, fail(Errc::kRejected, refused.text), true);
     return;
   }

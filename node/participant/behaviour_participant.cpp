@@ -29,7 +29,9 @@ void BehaviourParticipant::on_start(Context& context) {
 
 void BehaviourParticipant::begin(Context& context, const Request& request) {
   if (!blocking_) return finish(context, behaviour_->process(request));
-  context.run_blocking([behaviour = behaviour_, request]() -> LocalMessagePtr {
+  wanted_ = std::make_shared<std::atomic<bool>>(true);
+  context.run_blocking([behaviour = behaviour_, request, wanted = wanted_]() -> LocalMessagePtr {
+    if (!*wanted) return std::make_unique<Processed>(std::nullopt);
     return std::make_unique<Processed>(behaviour->process(request));
   });
 }

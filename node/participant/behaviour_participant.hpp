@@ -1,6 +1,7 @@
 // A participant whose requests a C++ behaviour carries out.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 
@@ -15,17 +16,21 @@ using BehaviourFactory = std::function<std::unique_ptr<ParticipantBehaviour>()>;
 class BehaviourParticipant final : public ParticipantProcess {
  public:
   BehaviourParticipant(ParticipantSlot slot, BehaviourFactory factory);
+  ~BehaviourParticipant() override { *wanted_ = false; }
 
   void on_start(Context& context) override;
 
  private:
   void begin(Context& context, const Request& request) override;
+  void interrupt(Context&) override { *wanted_ = false; }
   bool on_local(Context& context, LocalMessage& message) override;
 
   BehaviourFactory factory_;
   // Shared with the work that runs on the pool, which a participant's end does not stop.
   std::shared_ptr<ParticipantBehaviour> behaviour_;
   bool blocking_ = false;
+  // Shared with the work of the moment: what was not begun when nobody wants it any more never is.
+  std::shared_ptr<std::atomic<bool>> wanted_ = std::make_shared<std::atomic<bool>>(true);
 };
 
 }  // namespace liminal

@@ -58,7 +58,7 @@ void ParticipantProcess::begin_next(Context& context) {
   if (crashed_ || begun_ || !current_) return;
   const auto& deadline = current_->request.deadline;
   if (deadline && *deadline <= context.now()) return expire(context);
-  if (!overdue_ && may_begin(context)) {
+  if (!overdue_ && !again_ && may_begin(context)) {
     begun_ = true;
     begin(context, current_->request);
   }

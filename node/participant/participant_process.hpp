@@ -57,8 +57,8 @@ class ParticipantProcess : public Process {
   /// Ends this participant with `normal`: nobody has died.
   void leave(Context& context);
 
-  /// Whether a request is carried out, or what expired still runs.
-  [[nodiscard]] bool is_busy() const { return begun_ || overdue_; }
+  /// Whether a request is carried out or waits for that, or what expired still runs.
+  [[nodiscard]] bool is_busy() const { return current_ || overdue_; }
   /// Whether what runs is for a request that has expired.
   [[nodiscard]] bool is_overdue() const { return overdue_; }
 

@@ -1,6 +1,20 @@
 #include "node/remote/departed.hpp"
 
+#include <algorithm>
+
 namespace liminal {
+namespace {
+
+// Of one that nobody knows the isolation timeout of, and the longest that is believed.
+constexpr Duration kUnknownIsolation = std::chrono::minutes{2};
+constexpr Duration kIsolationMax = std::chrono::hours{24};
+
+Duration isolation_of(const Member& member) {
+  if (member.isolation_timeout == Duration::zero()) return kUnknownIsolation;
+  return std::min(member.isolation_timeout, kIsolationMax);
+}
+
+}  // namespace
 
 control::Peer peer_of(const Member& member) {
   return {.name = member.name,
@@ -12,7 +26,7 @@ control::Peer peer_of(const Member& member) {
 void Departed::add(const Member& member, const std::optional<Evidence>& evidence, TimePoint now) {
   const Entry entry{.verdict = {peer_of(member), evidence},
                     .down = member.state == MemberState::kDown,
-                    .tell_until = now + 2 * member.isolation_timeout};
+                    .tell_until = now + 2 * isolation_of(member)};
   if (!entries_.emplace(member.incarnation, entry).second) return;
   order_.push_back(member.incarnation);
   if (order_.size() <= entries_max_) return;

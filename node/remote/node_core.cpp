@@ -63,7 +63,9 @@ NodeCore::Peer* NodeCore::peer_for(const Pid& to) {
 
 /// A broker in recovery does not know everybody yet, and this node may be the first to name one.
 bool NodeCore::may_yet_appear(const Pid& to) const {
-  return recovering_ && phase_ == Phase::kJoined && to.node != settings_.name &&
+  const bool in_touch =
+      phase_ == Phase::kJoining || phase_ == Phase::kAttaching || phase_ == Phase::kJoined;
+  return recovering_ && in_touch && to.node != settings_.name &&
          !departed_.contains(to.incarnation) &&
          std::none_of(members_.begin(), members_.end(),
                       [&](const auto& entry) { return entry.second.name == to.node; });
@@ -103,7 +105,7 @@ NodeCore::Effects NodeCore::on_signal(Signal signal, TimePoint now) {
   set_from(signal, outside(from_of(signal)));
   peer->session.send(std::move(signal));
   dirty_.insert(to.incarnation);
-  if (std::exchange(report_due_, false)) join(now, effects);
+  if (report_due_ && phase_ == Phase::kJoined) join(now, effects);
   return effects;
 }
 
@@ -193,6 +195,7 @@ NodeCore::Effects NodeCore::on_frame(std::string_view header, std::string_view b
     ++counters_.foreign_frames;
     return effects;
   }
+  if (!listed && bears_a_held_name(*route)) return effects;  // after the end of the one before it
   auto frame = wire::decode_session_frame(bytes, now);
   if (!frame) {
     ++counters_.malformed_frames;
@@ -235,11 +238,18 @@ NodeCore::Effects NodeCore::on_frame(std::string_view header, std::string_view b
   return effects;
 }
 
+/// The verdict on the incarnation that we know by that name is under way; the session sends again.
+bool NodeCore::bears_a_held_name(const RouteFrom& route) const {
+  return std::any_of(members_.begin(), members_.end(),
+                     [&](const auto& entry) { return entry.second.name == route.node; });
+}
+
 void NodeCore::reset_session(Incarnation incarnation, SessionNumber number, Effects& effects) {
   Peer& peer = peers_.at(incarnation);
   ++counters_.sessions_reset;
   bury_unsettled(peer.session, effects);
   peer.session = Session{number, settings_.session};
+  peer.deferrals = decltype(peer.deferrals){kDeferredMax};  // senders are told by their ties
   const Evidence evidence{EvidenceSource::kReset, Duration::zero(), Duration::zero(),
                           Duration::zero()};
   break_ties(incarnation, peer, evidence, effects);

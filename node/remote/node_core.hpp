@@ -219,6 +219,7 @@ class NodeCore {
   [[nodiscard]] bool suits(const ClusterSettings& cluster) const;
   void welcomed(control::Welcome welcome, TimePoint now, Effects& effects);
   void begin_epoch(Effects& effects);
+  void remember_missing(const std::map<Incarnation, Member>& listed, bool new_epoch, TimePoint now);
   void count_reports(bool new_epoch);
   void attached(TimePoint now, Effects& effects);
   void changed(control::Changes changes, TimePoint now, Effects& effects);
@@ -234,6 +235,7 @@ class NodeCore {
   [[nodiscard]] std::optional<TimePoint> isolated_at() const;
   [[nodiscard]] Peer* peer_for(const Pid& to);
   [[nodiscard]] bool may_yet_appear(const Pid& to) const;
+  [[nodiscard]] bool bears_a_held_name(const RouteFrom& route) const;
   Peer& open_peer(Incarnation incarnation, const NodeName& name, MembershipVersion seen_at);
   void peer_lost(Incarnation incarnation, std::optional<Evidence> evidence, Effects& effects);
   /// The session cannot go on; neither node is down.

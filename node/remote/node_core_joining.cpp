@@ -59,6 +59,8 @@ NodeCore::Effects NodeCore::on_control_connected(TimePoint now) {
 
 void NodeCore::join(TimePoint now, Effects& effects) {
   phase_ = Phase::kJoining;
+  beat_due_.reset();  // until the welcome
+  report_due_ = false;
   control::Join frame{.name = settings_.name,
                       .incarnation = incarnation_,
                       .light = settings_.light,
@@ -212,6 +214,8 @@ void NodeCore::welcomed(control::Welcome welcome, TimePoint now, Effects& effect
   for (auto& member : welcome.members) {
     if (is_there(member.state)) members.insert_or_assign(member.incarnation, std::move(member));
   }
+  for (const auto& [incarnation, member] : members) came(member);
+  remember_missing(members, new_epoch, now);
   std::erase_if(members_, [&](const auto& entry) { return !members.contains(entry.first); });
   publish(effects);
   std::optional<Evidence> evidence;
@@ -232,6 +236,19 @@ void NodeCore::welcomed(control::Welcome welcome, TimePoint now, Effects& effect
     attached(now, effects);
   } else {
     effects.push_back(OpenData{});
+  }
+}
+
+/// Those whose end was told while this node could not hear it; a broker of another epoch is final
+/// only about those who were reported to it.
+void NodeCore::remember_missing(const std::map<Incarnation, Member>& listed, bool new_epoch,
+                                TimePoint now) {
+  for (const auto& [incarnation, member] : members_) {
+    if (listed.contains(incarnation)) continue;
+    if (new_epoch && !reported_.contains(incarnation)) continue;
+    Member gone = member;
+    gone.state = MemberState::kDown;
+    departed_.add(gone, std::nullopt, now);
   }
 }
 
@@ -267,6 +284,7 @@ void NodeCore::attached(TimePoint now, Effects& effects) {
   phase_ = Phase::kJoined;
   publish(effects);
   effects.push_back(Joined{*epoch_, incarnation_, resumed_});
+  if (report_due_) join(now, effects);
   if (leave_wanted_) {
     auto more = leave(now);
     std::move(more.begin(), more.end(), std::back_inserter(effects));

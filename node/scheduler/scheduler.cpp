@@ -134,6 +134,9 @@ void Scheduler::Impl::answer_for_the_gone(Arrival arrival) {
     }
   } else if (const auto* send = std::get_if<signal::Send>(signal)) {
     dead_letter(DeadLetterCause::kNoProcess, send->from, send->to, send->envelope);
+  } else if (const auto* refusal = std::get_if<signal::Refusal>(signal);
+             refusal != nullptr && refusal->kind == signal::RefusalKind::kDeferred) {
+    route(signal::Withdraw{refusal->to, refusal->from, refusal->message});  // nobody sends it again
   }
   // To the others a process that is gone has nothing to say.
 }

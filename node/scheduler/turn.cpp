@@ -218,7 +218,10 @@ void Turn::apply(signal::Refusal refusal) {
 }
 
 void Turn::waits_no_longer_for(const Pid& peer) {
-  process_.deferred_by.erase(peer);
+  // The outbox toward its node may remember it as well.
+  if (process_.deferred_by.erase(peer) > 0) {
+    scheduler_.route(signal::Withdraw{self(), peer, std::nullopt});
+  }
   process_.in_queue.withdraw(peer, std::nullopt);
 }
 

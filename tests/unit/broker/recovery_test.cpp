@@ -239,6 +239,45 @@ TEST_F(RecoveryTest, AnExpectedIncarnationUnderAnotherNameIsRefused) {
             control::RefusalCode::kNameTaken);
 }
 
+TEST_F(RecoveryTest, ANodeCannotHaveAnotherIncarnationOfItsOwnNameExpected) {
+  control::Join liar = join_frame("n", 1);
+  liar.peers = {peer("n", 3)};
+  (void)control(conn(10), liar);
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_EQ(told_to<control::Unknown>(conn(30), control(conn(30), join_frame("n", 3))).size(),
+              1u);
+  }
+  (void)control(conn(30), control::Leave{});
+  (void)control(conn(10), control::Leave{});
+  EXPECT_TRUE(core.members().empty());
+}
+
+TEST_F(RecoveryTest, WhatAClaimReportsCountsAtOnceAndEndsNobodyInTheMiddleOfAReport) {
+  Joined n = resume("n", 1, {peer("x", 21)});
+  control::Join claim = join_frame("x", 22);
+  claim.verdicts = {{peer("m", 5), kSilent}};
+  (void)control(conn(220), claim);
+  EXPECT_EQ(told_to<control::Unknown>(conn(50), control(conn(50), resume_frame("m", 5))).size(),
+            1u);
+
+  // The verdict on the holder that the claim waits for, from a node that the claim would end.
+  control::Join other = join_frame("x", 22);
+  other.verdicts = {{peer("m", 5), kSilent}, {peer("n", 1), kSilent}};
+  (void)control(conn(n.control.value()), resume_frame("n", 1, {}, {{peer("x", 21), kSilent}}));
+  const Effects effects = core.advance(now);
+  EXPECT_EQ(told_to<control::Welcome>(conn(220), effects).size(), 1u) << "the name is free";
+}
+
+TEST_F(RecoveryTest, RepeatedReportsDoNotUseUpWhatANodeMayReport) {
+  std::vector<control::Peer> peers;
+  for (std::uint64_t i = 0; i < 1000; ++i) peers.push_back(peer("p" + std::to_string(i), 1000 + i));
+  Joined a = resume("a", 1, peers);
+  for (int i = 0; i < 20; ++i) (void)control(a.control, resume_frame("a", 1, peers));
+  peers.push_back(peer("late", 5));
+  const Effects effects = control(a.control, resume_frame("a", 1, peers));
+  EXPECT_EQ(listed(5, told_to<control::Welcome>(a.control, effects).at(0)), MemberState::kExpected);
+}
+
 TEST_F(RecoveryTest, AReportOfTheReporterItselfMeansNothing) {
   const Joined a = resume("a", 1, {peer("a", 1)}, {{peer("a", 1), kSilent}});
   EXPECT_EQ(core.members().size(), 1u);

@@ -556,6 +556,63 @@ TEST_F(NodeCoreTest, ResumesWithAnotherBrokerAndReportsWhatItKnows) {
   EXPECT_EQ(core.ties(), 1u);
 }
 
+TEST_F(NodeCoreTest, ADeathThatAWelcomeToldIsReportedToo) {
+  join();
+  note(core.on_control_closed(now));
+  note(core.on_control_connected(now));
+  control(control::Welcome{kEpoch, MembershipVersion{11}, 1, kCluster, {}});
+  lose_broker();
+  const auto verdicts = take_control<control::Join>().back().verdicts;
+  ASSERT_EQ(verdicts.size(), 1u);
+  EXPECT_EQ(verdicts[0].peer.incarnation, kPeerIncarnation);
+}
+
+TEST_F(NodeCoreTest, WhoHasNotBeenSeenByANewBrokerIsNotTakenForDead) {
+  join();  // the peer is listed, and shares nothing with us
+  lose_broker();
+  resume_at(kNext, {}, true);
+  lose_broker();
+  EXPECT_TRUE(take_control<control::Join>().back().verdicts.empty());
+}
+
+TEST_F(NodeCoreTest, InRecoveryNobodyIsCalledGoneWhileAReportIsUnderWay) {
+  join({});
+  lose_broker();
+  resume_at(kNext, {}, true);
+  effects_.clear();
+  note(core.on_signal(signal::Monitor{local(1), remote(2), MonitorId{1}}, now));
+  const Pid third{NodeName{"third"}, Incarnation{700}, Serial{1}};
+  note(core.on_signal(signal::Monitor{local(1), third, MonitorId{2}}, now));
+  EXPECT_TRUE(delivered().empty());
+  EXPECT_EQ(take_control<control::Join>().size(), 1u);
+  note(core.advance(now));
+  EXPECT_TRUE(take<node_effect::CertifyTurn>().empty()) << "no beats before the welcome";
+  control(control::Welcome{kNext,
+                           MembershipVersion{2},
+                           2,
+                           kCluster,
+                           {member(kPeer, kPeerIncarnation, MemberState::kExpected)},
+                           true});
+  const auto joins = take_control<control::Join>();
+  ASSERT_EQ(joins.size(), 1u);
+  EXPECT_EQ(joins[0].peers.size(), 2u);
+  EXPECT_TRUE(delivered().empty());
+}
+
+TEST_F(NodeCoreTest, OfANewIncarnationNothingIsTakenBeforeTheEndOfTheOneBefore) {
+  join();
+  const Incarnation next{501};
+  Session session{SessionNumber{1}, {}};
+  session.send(signal::Send{{kPeer, next, Serial{1}}, at_core(1), envelope(1)});
+  const auto frames = session.collect(now, 10);
+  const std::string header = wire::encode(RouteFrom{kPeer, next, kEpoch, MembershipVersion{12}});
+  for (const auto& frame : frames) note(core.on_frame(header, wire::encode(frame, now), now));
+  EXPECT_TRUE(delivered().empty());
+  peer_dies(MembershipVersion{11});
+  for (const auto& frame : frames) note(core.on_frame(header, wire::encode(frame, now), now));
+  EXPECT_EQ(delivered().size(), 1u);
+}
+
 TEST_F(NodeCoreTest, ASecretBelongsToAnIncarnation) {
   note(core.start(now));
   note(core.on_control_connected(now));
