@@ -6,8 +6,10 @@
 
 #include <chrono>
 #include <cstdlib>
+#include <set>
 #include <sstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "tests/sim/workload.hpp"
@@ -285,9 +287,14 @@ class Drill {
   }
 
   void judge_deaths() {
-    std::map<Incarnation, int> told;
+    std::set<Incarnation> dead;
+    std::set<std::pair<Incarnation, std::uint64_t>> told;
     for (const auto& death : world_.deaths()) {
-      if (++told[death.incarnation] > 1) violations_->add("one incarnation died twice");
+      if (!told.emplace(death.incarnation, death.broker).second) {
+        violations_->add("one incarnation died twice");
+      }
+      // the next broker is told of the verdict, and may have let it resume before it was
+      if (!dead.insert(death.incarnation).second) continue;
       // a silence is judged only when the silent cannot begin anything any more
       if (death.leased && death.evidence.source == EvidenceSource::kHeartbeatsMissed) {
         violations_->add(death.name.value() + " held its lease when it was declared down");

@@ -346,7 +346,7 @@ void World::broker_carry_out(const broker::Effects& effects, const std::string* 
         return node->alive_ && node->core_.incarnation() == down->incarnation &&
                node->lease_until_ > now();
       });
-      deaths_.push_back({down->name, down->incarnation, now(), down->evidence, leased});
+      deaths_.push_back({down->name, down->incarnation, now(), down->evidence, brokers_, leased});
     }
   }
 }

@@ -127,7 +127,8 @@ class World {
     Incarnation incarnation;
     TimePoint when;
     Evidence evidence;
-    bool leased;  // it believed at that moment that it may begin work for others
+    std::uint64_t broker;  // which one declared it: the first is 1
+    bool leased;           // it believed at that moment that it may begin work for others
   };
   [[nodiscard]] const std::vector<Death>& deaths() const { return deaths_; }
 
