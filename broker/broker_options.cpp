@@ -16,6 +16,8 @@ using std::chrono::seconds;
 constexpr Duration kDownAfterMin = seconds{1};
 constexpr Duration kDownAfterMax = seconds{30};  // zmtp_heartbeat_timeout() is beyond twice that
 constexpr Duration kRecoveryMax = seconds{60};
+// With the longest down-after below a node's isolation timeout of 60 s, its default.
+constexpr Duration kRecoveryRaisedMax = seconds{29};
 constexpr Duration kBeatIntervalMin = milliseconds{10};
 constexpr std::uint64_t kPayloadMax = std::uint64_t{1} << 30;
 // Room for the longest message, or a node could not be told who is there.
@@ -125,7 +127,8 @@ Result<BrokerOptions> read_broker_options(const config::Parsed& parsed) {
                           value_of(parsed, "lease-margin") + " together"));
   }
   if (options.cluster.recovery != Duration::zero()) {
-    options.cluster.recovery = std::max(cluster.recovery, cluster.down_after);
+    options.cluster.recovery =
+        std::max(cluster.recovery, std::min(cluster.down_after, kRecoveryRaisedMax));
   }
   for (const std::string& endpoint : options.listen) {
     if (options.insecure || is_loopback(endpoint)) continue;

@@ -60,6 +60,8 @@ TEST(BrokerOptions, LimitsThatContradictEachOtherAreRefusedNamingBothKeys) {
 TEST(BrokerOptions, RecoveryIsNoShorterThanAVerdictNorTheLeaseMarginThanABeat) {
   EXPECT_EQ(read({"--down-after", "10s"})->cluster.recovery, 10s);
   EXPECT_EQ(read({"--recovery", "8s"})->cluster.recovery, 8s);
+  const auto slow = read({"--down-after", "30s"})->cluster;
+  EXPECT_LT(slow.down_after + slow.recovery, 60s) << "a node's isolation timeout, by default";
   EXPECT_EQ(read({"--recovery", "0s"})->cluster.recovery, 0s);
   EXPECT_EQ(read({"--beat-interval", "600ms"})->cluster.lease_margin, 600ms);
 }
