@@ -283,6 +283,10 @@ void BrokerCore::answer_unknown(ConnectionId connection) {
     ++counters_.replies_withheld;
     return;
   }
+  fence(connection);
+}
+
+void BrokerCore::fence(ConnectionId connection) {
   ++counters_.unknown_replies;
   send(connection, control::Unknown{epoch_});
 }

@@ -193,6 +193,7 @@ class BrokerCore {
   void end_expected_of(const NodeName& name, Incarnation but);
   [[nodiscard]] control::Change end_expected(const control::Peer& peer, const Evidence& evidence);
   void record_down(const Member& member, const Evidence& evidence);
+  void keep_in_history(const Member& member, const Evidence& evidence);
   void end_recovery();
 
   void give_token(Node& node);
@@ -218,7 +219,8 @@ class BrokerCore {
   void refuse_claim(const Claim& claim, std::string text);
   void refuse_join(ConnectionId connection, const control::Join& join, control::RefusalCode code,
                    std::string text);
-  void answer_unknown(ConnectionId connection);
+  void fence(ConnectionId connection);           // it joined: it is told in any case
+  void answer_unknown(ConnectionId connection);  // a stranger, now and then
   void bad_frame(ConnectionId connection, BadFrameReason reason, std::string detail);
   void drop(DropCause cause);
   void move_time_to(TimePoint now);

@@ -68,9 +68,7 @@ void BrokerCore::on_frame(ConnectionId connection, std::string_view address, con
     return;
   }
   if (ended_.contains(join.incarnation)) {  // fenced: it takes a new incarnation and joins anew
-    ++counters_.unknown_replies;
-    send(connection, control::Unknown{epoch_});
-    return;
+    return fence(connection);
   }
   const auto owner = incarnations_.find(join.incarnation);
   if (owner != incarnations_.end() && owner->second != join.name) {
@@ -112,9 +110,7 @@ void BrokerCore::resume_from_before(ConnectionId connection, std::string_view ad
                                     const control::Join& join) {
   if (!may_resume(join)) {
     ended_.add(join.incarnation);
-    ++counters_.unknown_replies;
-    send(connection, control::Unknown{epoch_});
-    return;
+    return fence(connection);
   }
   end_expected_of(join.name, join.incarnation);
   take_reports(connection, join);

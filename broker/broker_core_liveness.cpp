@@ -119,11 +119,7 @@ std::optional<control::Change> BrokerCore::end(const NodeName& name, MemberState
   if (state == MemberState::kLeft) {
     ++counters_.leaves;
     effects_.push_back(effect::NodeLeft{node.member.name, node.member.incarnation});
-    if (!node.member.light) {
-      history_.add(
-          {.member = node.member, .participants = 0, .conversations = 0, .evidence = evidence},
-          now_);
-    }
+    keep_in_history(node.member, evidence);
   } else {
     record_down(node.member, evidence);
   }

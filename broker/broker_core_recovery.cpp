@@ -98,6 +98,11 @@ control::Change BrokerCore::end_expected(const control::Peer& peer, const Eviden
 void BrokerCore::record_down(const Member& member, const Evidence& evidence) {
   ++counters_.downs;
   effects_.push_back(effect::NodeDown{member.name, member.incarnation, evidence});
+  keep_in_history(member, evidence);
+}
+
+/// What status shows; where the name is borne again, that is shown instead.
+void BrokerCore::keep_in_history(const Member& member, const Evidence& evidence) {
   if (member.light || nodes_.contains(member.name)) return;
   history_.add({.member = member, .participants = 0, .conversations = 0, .evidence = evidence},
                now_);

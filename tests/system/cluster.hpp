@@ -56,6 +56,25 @@ class Cluster {
   std::map<std::string, std::unique_ptr<Process>> nodes_;
 };
 
+/// An `ask` of service "slow" whose request is being worked on by node "b", which runs a `sleep`.
+class WaitingAsk {
+ public:
+  WaitingAsk(Cluster& cluster, const Cluster::Words& more = {}) : ask_(words(cluster, more)) {
+    if (!eventually([&] { return !cluster.below("b", "sleep").empty(); })) {
+      ADD_FAILURE() << "no work began: " << ask_.log();
+    }
+  }
+  Process* operator->() { return &ask_; }
+
+ private:
+  static Cluster::Words words(const Cluster& cluster, const Cluster::Words& more) {
+    Cluster::Words all{"ask", "slow", "x", "--timeout", "60s"};
+    all.insert(all.end(), more.begin(), more.end());
+    return cluster.command(all);
+  }
+  Process ask_;
+};
+
 /// It ended with `code`, said nothing on stdout, and one line on stderr that has all of `parts`.
 ::testing::AssertionResult failed_with(const Finished& ended, int code,
                                        const std::vector<std::string>& parts = {});

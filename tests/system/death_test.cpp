@@ -13,25 +13,6 @@ namespace {
 constexpr double kGraceMs = 500;  // reconnect-grace's default
 constexpr double kPromisedMs = 100 * kSlack;
 
-// An `ask` whose request is being worked on by node "b", which runs a command `sleep`.
-class WaitingAsk {
- public:
-  WaitingAsk(Cluster& cluster, const Cluster::Words& more = {}) : ask_(words(cluster, more)) {
-    if (!eventually([&] { return !cluster.below("b", "sleep").empty(); })) {
-      ADD_FAILURE() << "no work began: " << ask_.log();
-    }
-  }
-  Process* operator->() { return &ask_; }
-
- private:
-  static Cluster::Words words(const Cluster& cluster, const Cluster::Words& more) {
-    Cluster::Words all{"ask", "slow", "x", "--timeout", "60s"};
-    all.insert(all.end(), more.begin(), more.end());
-    return cluster.command(all);
-  }
-  Process ask_;
-};
-
 TEST(Death, AKilledNodeIsNamedOnOneLineLongBeforeTheTimeout) {
   Cluster cluster;
   cluster.add_node("b", {"slow=exec:sleep 600"});

@@ -104,13 +104,12 @@ TEST(BrokersPause, OfFifteenSecondsLosesNothingAndNobodyIsDeclaredDead) {
 TEST(BrokersDeath, ANodeThatDiesMeanwhileIsToldWhenRecoveryEnds) {
   Cluster cluster{{"--recovery", "3s"}};
   cluster.add_node("b", {"slow=exec:sleep 600"});
-  Process ask{cluster.command({"ask", "slow", "x", "--timeout", "60s"})};
-  ASSERT_TRUE(eventually([&] { return !cluster.below("b", "sleep").empty(); })) << ask.log();
+  WaitingAsk ask{cluster};
   cluster.kill_broker();
   cluster.node("b").signal(SIGKILL);
   cluster.restart_broker();
   const auto started = SteadyClock::now();
-  const auto ended = ask.finish();
+  const auto ended = ask->finish();
   EXPECT_TRUE(failed_with(ended, 6, {"error: ParticipantCrashed: ", "recovery"}));
   EXPECT_GE(ms_between(started, ended.at), 2'900);
 }
@@ -118,13 +117,12 @@ TEST(BrokersDeath, ANodeThatDiesMeanwhileIsToldWhenRecoveryEnds) {
 TEST(BrokersDeath, ANodeOfTheSameNameServesWhenTheOldOneWasJudged) {
   Cluster cluster{{"--recovery", "3s"}};
   cluster.add_node("b", {"slow=exec:sleep 600", "echo=echo"});
-  Process ask{cluster.command({"ask", "slow", "x", "--timeout", "60s"})};
-  ASSERT_TRUE(eventually([&] { return !cluster.below("b", "sleep").empty(); })) << ask.log();
+  WaitingAsk ask{cluster};
   cluster.kill_broker();
   cluster.node("b").signal(SIGKILL);
   cluster.restart_broker();
   cluster.add_node("b", {"slow=exec:sleep 600", "echo=echo"});
-  EXPECT_TRUE(failed_with(ask.finish(), 6, {"error: ParticipantCrashed: "}));
+  EXPECT_TRUE(failed_with(ask->finish(), 6, {"error: ParticipantCrashed: "}));
   EXPECT_TRUE(printed(cluster.run({"ask", "echo", "x"}), "x"));
 }
 
@@ -175,13 +173,12 @@ TEST(Isolation, WithoutABrokerForTooLongItGivesUpWhatItSharesAndJoinsAnewLater) 
                    "--beat-interval", "100ms"}};
   cluster.add_node("b", {"slow=exec:sleep 600", "echo=echo"}, {"--isolation-timeout", "3s"});
   const std::string before = cluster.incarnation_of("b");
-  Process ask{cluster.command({"ask", "slow", "x", "--timeout", "60s"})};
-  ASSERT_TRUE(eventually([&] { return !cluster.below("b", "sleep").empty(); })) << ask.log();
+  WaitingAsk ask{cluster};
   cluster.kill_broker();
   EXPECT_TRUE(eventually([&] { return cluster.below("b", "sleep").empty(); }, 20s));
   EXPECT_TRUE(was_said(cluster.node("b"), "fenced")) << cluster.node("b").log();
   cluster.restart_broker();
-  EXPECT_TRUE(failed_with(ask.finish(), 6, {"error: ParticipantCrashed: "}));
+  EXPECT_TRUE(failed_with(ask->finish(), 6, {"error: ParticipantCrashed: "}));
   EXPECT_TRUE(printed(cluster.run({"wait", "b", "--timeout", "20s"}), ""));
   EXPECT_NE(cluster.incarnation_of("b"), before);
   EXPECT_TRUE(printed(cluster.run({"ask", "echo", "x"}), "x"));
