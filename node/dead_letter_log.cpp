@@ -18,7 +18,10 @@ std::string_view name_of(EnvelopeKind kind) {
     case EnvelopeKind::kReply:
     case EnvelopeKind::kDone:
     case EnvelopeKind::kExpired:
+    case EnvelopeKind::kCancelled:
       return "answer";
+    case EnvelopeKind::kCompensate:
+      return "compensation";
   }
   return "?";
 }

@@ -16,7 +16,7 @@ const char* Reassembly::Trial::check(const item::Offer& offer) {
   if (offer.transfer <= last_offered_) return "an offer out of order";
   // smaller ones travel whole: credit is given back by the size of the payload
   if (offer.payload_bytes <= wire::kChunkBytesMax) return "an offer of a payload that needs none";
-  if (offer.payload_bytes > reassembly_.limits_.payload_bytes_max)
+  if (offer.payload_bytes > reassembly_.limits_.largest())
     return "an offer of a payload that is too large";
   if (open_ == reassembly_.limits_.transfers_max) return "too many offers";
   last_offered_ = offer.transfer;
@@ -28,8 +28,15 @@ const char* Reassembly::Trial::check(const item::Begin& begin) {
   const auto found = reassembly_.transfers_.find(begin.transfer);
   if (found == reassembly_.transfers_.end() || !found->second.granted)
     return "the beginning of a transfer that was not granted";
-  if (begin.send.envelope.payload.size() > 0) return "the beginning of a transfer has a payload";
-  const bool is_new = missing_.emplace(begin.transfer, found->second.payload_bytes).second;
+  const Envelope& envelope = begin.send.envelope;
+  if (envelope.payload.size() > 0) return "the beginning of a transfer has a payload";
+  const std::uint64_t payload_bytes = found->second.payload_bytes;
+  // only now is it known what was offered
+  if (payload_bytes > payload_bytes_max_of(envelope.kind, reassembly_.limits_.payload_bytes_max))
+    return "the beginning of a payload that is too large";
+  if (envelope.reply_at && *envelope.reply_at > payload_bytes)
+    return "a reply that begins beyond the payload";
+  const bool is_new = missing_.emplace(begin.transfer, payload_bytes).second;
   if (found->second.send || !is_new) return "a transfer that begins twice";
   return nullptr;
 }
@@ -54,7 +61,7 @@ const char* Reassembly::Trial::check(const item::Chunk& chunk) {
 
 Reassembly::Reassembly(Limits limits) : limits_(limits) {
   // one payload of the greatest size must find room, or its sender would wait for ever
-  limits_.granted_bytes_max = std::max(limits_.granted_bytes_max, limits_.payload_bytes_max);
+  limits_.granted_bytes_max = std::max(limits_.granted_bytes_max, limits_.largest());
 }
 
 void Reassembly::take(const item::Offer& offer) {

@@ -27,8 +27,12 @@ class Reassembly {
  public:
   struct Limits {
     std::size_t granted_bytes_max;
-    std::size_t payload_bytes_max;  // of one offer
+    std::size_t payload_bytes_max;  // of a request or reply; a compensation has one of each
     std::size_t transfers_max;      // offered and not yet whole
+
+    [[nodiscard]] std::size_t largest() const {
+      return payload_bytes_max_of(EnvelopeKind::kCompensate, payload_bytes_max);
+    }
   };
 
   explicit Reassembly(Limits limits);

@@ -46,7 +46,7 @@ class Session {
     /// Given to the other end. At least wire::kFirstCreditBytes, or equal at both ends.
     std::size_t credit_window_bytes = 4 * 1024 * 1024;
     std::size_t reassembly_bytes_max = 64 * 1024 * 1024;  // granted to large payloads at once
-    std::size_t payload_bytes_max = 16 * 1024 * 1024;     // of one envelope
+    std::size_t payload_bytes_max = 16 * 1024 * 1024;     // of a request or a reply
     std::size_t unacknowledged_items_max = 65536;         // sent; beyond it nothing new is sent
     Duration acknowledge_after = std::chrono::milliseconds{10};
     Duration resend_after = std::chrono::milliseconds{300};
@@ -72,8 +72,8 @@ class Session {
   void announce();
 
   /// Takes a signal to be sent; collect() then yields it as credit and order allow.
-  /// REQUIRES: a payload of at most the other end's `payload_bytes_max`; that end would reset the
-  /// session.
+  /// REQUIRES: a payload of at most payload_bytes_max_of(its kind, the other end's
+  /// `payload_bytes_max`), and a reply_at within it; that end would reset the session.
   void send(Signal signal);
 
   struct Received {

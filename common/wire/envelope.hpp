@@ -1,7 +1,9 @@
 // What participants exchange: a payload and what the system must know about it.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <string>
 #include <utility>
@@ -14,11 +16,26 @@
 namespace liminal {
 
 enum class EnvelopeKind : std::uint8_t {
-  kRequest = 0,  // do this
-  kReply = 1,    // the request `parent` is done, with this reply
-  kDone = 2,     // the request `parent` is done, without a reply
-  kExpired = 3,  // the request `parent` was out of time before it was done; it may have begun
+  kRequest = 0,     // do this
+  kReply = 1,       // the request `parent` is done, with this reply
+  kDone = 2,        // the request `parent` is done, without a reply
+  kExpired = 3,     // the request `parent` was out of time before it was done; it may have begun
+  kCompensate = 4,  // undo the request `parent`
+  kCancelled = 5,   // the request `parent` was cancelled, and was never begun
 };
+
+/// Whether an envelope of this kind asks for something, so that an answer is owed.
+[[nodiscard]] constexpr bool is_asked(EnvelopeKind kind) {
+  return kind == EnvelopeKind::kRequest || kind == EnvelopeKind::kCompensate;
+}
+
+/// How large a payload of this kind may be where those of requests and replies may be `of_one`: a
+/// compensation carries one of each.
+[[nodiscard]] constexpr std::size_t payload_bytes_max_of(EnvelopeKind kind, std::size_t of_one) {
+  if (kind != EnvelopeKind::kCompensate) return of_one;
+  constexpr std::size_t kMost = std::numeric_limits<std::size_t>::max();
+  return of_one > kMost / 2 ? kMost : 2 * of_one;
+}
 
 /// Its publisher is the process that sends it: the `from` of the signal that carries it, which the
 /// connection proved, so that it is not said twice.
@@ -34,6 +51,9 @@ struct Envelope {
   std::optional<TimePoint> deadline = {};  // on the wire: the time that remains
   std::vector<std::pair<std::string, std::string>> headers = {};
   Payload payload = {};
+  /// kCompensate only: its payload is the request's, and from here on the reply's; none: there is
+  /// no reply to look at. Never beyond the payload's end.
+  std::optional<std::uint64_t> reply_at = {};
 
   friend bool operator==(const Envelope&, const Envelope&) = default;
 };

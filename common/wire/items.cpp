@@ -27,6 +27,7 @@ enum class ItemKind : std::uint8_t {
   kChunk = 12,
   kRefusal = 13,
   kWithdraw = 14,
+  kCancel = 15,
 };
 
 // Error codes travel as these numbers: new ones go to the end.
@@ -69,7 +70,7 @@ void write_pids(Writer& w, const Pid& from, const Pid& to) {
   write_serials(w, from, to);
 }
 
-// Twelve values, without an array around them: two serials and everything but the payload.
+// Thirteen values, without an array around them: two serials and everything but the payload.
 void write_send(Writer& w, const signal::Send& send, const ItemContext& context) {
   const Envelope& envelope = send.envelope;
   write_pids(w, send.from, send.to);
@@ -89,6 +90,13 @@ void write_send(Writer& w, const signal::Send& send, const ItemContext& context)
   check(envelope.headers.size() <= kEnvelopeHeadersMax, "an envelope's headers are bounded");
   w.array(envelope.headers.size());
   for (const auto& [key, value] : envelope.headers) w.array(2).text(key).text(value);
+  check(!envelope.reply_at || envelope.kind == EnvelopeKind::kCompensate,
+        "only a compensation has a reply to look at");
+  if (envelope.reply_at) {
+    w.uint(*envelope.reply_at);
+  } else {
+    w.nil();
+  }
 }
 
 void write(Writer& w, const ExitReason& reason, const ItemContext& context) {
@@ -97,10 +105,13 @@ void write(Writer& w, const ExitReason& reason, const ItemContext& context) {
 }
 
 void write_item(Writer& w, const signal::Send& send, const ItemContext& context) {
-  check(send.envelope.payload.size() <= kChunkBytesMax, "large payloads travel in chunks");
-  w.array(14).enumerator(ItemKind::kSend);
+  const Envelope& envelope = send.envelope;
+  check(envelope.payload.size() <= kChunkBytesMax, "large payloads travel in chunks");
+  check(!envelope.reply_at || *envelope.reply_at <= envelope.payload.size(),
+        "a reply begins within the payload");
+  w.array(15).enumerator(ItemKind::kSend);
   write_send(w, send, context);
-  w.bin(send.envelope.payload.view());
+  w.bin(envelope.payload.view());
 }
 
 void write_item(Writer& w, const signal::Link& link, const ItemContext&) {
@@ -155,7 +166,8 @@ void write_item(Writer& w, const signal::SpawnReply& reply, const ItemContext& c
   check(reply.error.has_value() == (reply.from.serial == kNodeItself),
         "an instance answers for itself, the node with an error");
   check(reply.to.serial != kNodeItself, "a process asked for the spawn");
-  w.array(6).enumerator(ItemKind::kSpawnReply);
+  check(reply.link.has_value() || !reply.compensates, "only an instance can undo anything");
+  w.array(7).enumerator(ItemKind::kSpawnReply);
   write_serials(w, reply.from, reply.to);
   w.id(reply.spawn).optional_id(reply.link);
   if (reply.error) {
@@ -164,6 +176,7 @@ void write_item(Writer& w, const signal::SpawnReply& reply, const ItemContext& c
   } else {
     w.nil();
   }
+  w.boolean(reply.compensates);
 }
 
 void write_item(Writer& w, const signal::Refusal& refusal, const ItemContext& context) {
@@ -177,6 +190,12 @@ void write_item(Writer& w, const signal::Withdraw& withdraw, const ItemContext&)
   w.array(4).enumerator(ItemKind::kWithdraw);
   write_pids(w, withdraw.from, withdraw.to);
   w.optional_id(withdraw.message);
+}
+
+void write_item(Writer& w, const signal::Cancel& cancel, const ItemContext&) {
+  w.array(4).enumerator(ItemKind::kCancel);
+  write_pids(w, cancel.from, cancel.to);
+  w.id(cancel.message);
 }
 
 void write_item(Writer& w, const Signal& signal, const ItemContext& context) {
@@ -193,7 +212,7 @@ void write_item(Writer& w, const item::Grant& grant, const ItemContext&) {
 
 void write_item(Writer& w, const item::Begin& begin, const ItemContext& context) {
   check(begin.send.envelope.payload.size() == 0, "the payload of a transfer follows in chunks");
-  w.array(14).enumerator(ItemKind::kBegin).id(begin.transfer);
+  w.array(15).enumerator(ItemKind::kBegin).id(begin.transfer);
   write_send(w, begin.send, context);
 }
 
@@ -216,6 +235,10 @@ class ItemReader {
   signal::Send send() {
     signal::Send send = send_without_payload();
     send.envelope.payload = Payload{std::string{r_.bin("payload", kChunkBytesMax)}};
+    const auto& reply_at = send.envelope.reply_at;
+    if (reply_at && *reply_at > send.envelope.payload.size()) {
+      r_.reject("reply at", "beyond the payload");
+    }
     return send;
   }
 
@@ -245,14 +268,15 @@ class ItemReader {
   }
 
   signal::SpawnReply spawn_reply() {
-    signal::SpawnReply reply{from(Process::kNodeToo), to(), SpawnId{r_.uint("spawn")},
-                             optional_id<LinkId>("link"), error()};
+    signal::SpawnReply reply{from(Process::kNodeToo),     to(),    SpawnId{r_.uint("spawn")},
+                             optional_id<LinkId>("link"), error(), r_.boolean("compensates")};
     if (reply.link.has_value() == reply.error.has_value()) {
       r_.reject("spawn reply", "neither link nor error, or both");
     }
     if (reply.error.has_value() != (reply.from.serial == kNodeItself)) {
       r_.reject("from", "an instance answers for itself, the node with an error");
     }
+    if (reply.compensates && !reply.link) r_.reject("compensates", "without an instance");
     return reply;
   }
 
@@ -263,6 +287,8 @@ class ItemReader {
   }
 
   signal::Withdraw withdraw() { return {from(), to(), optional_message("message")}; }
+
+  signal::Cancel cancel() { return {from(), to(), r_.wide<MessageId>("message")}; }
 
   item::Offer offer() { return {TransferId{r_.uint("transfer")}, r_.uint("payload bytes")}; }
 
@@ -335,10 +361,22 @@ class ItemReader {
     return headers;
   }
 
+  std::optional<std::uint64_t> reply_at(EnvelopeKind kind) {
+    if (r_.nil()) return std::nullopt;
+    if (kind != EnvelopeKind::kCompensate) r_.reject("reply at", "in what is no compensation");
+    return r_.uint("reply at");
+  }
+
   signal::Send send_without_payload() {
+    signal::Send send = send_without_reply_at();
+    send.envelope.reply_at = reply_at(send.envelope.kind);
+    return send;
+  }
+
+  signal::Send send_without_reply_at() {
     return {from(), to(),
             Envelope{
-                .kind = r_.enumerator("envelope kind", EnvelopeKind::kExpired),
+                .kind = r_.enumerator("envelope kind", EnvelopeKind::kCancelled),
                 .id = r_.wide<MessageId>("id"),
                 .conversation = r_.wide<ConversationId>("conversation"),
                 .parent = optional_message("parent"),
@@ -369,18 +407,20 @@ std::size_t size_of(ItemKind kind) {
     case ItemKind::kMonitor:
     case ItemKind::kDemonitor:
     case ItemKind::kWithdraw:
+    case ItemKind::kCancel:
       return 4;
     case ItemKind::kUnlink:
     case ItemKind::kExit:
     case ItemKind::kDown:
       return 5;
     case ItemKind::kSpawnRequest:
-    case ItemKind::kSpawnReply:
     case ItemKind::kRefusal:
       return 6;
+    case ItemKind::kSpawnReply:
+      return 7;
     case ItemKind::kSend:
     case ItemKind::kBegin:
-      return 14;
+      return 15;
   }
   return 0;
 }
@@ -403,7 +443,7 @@ void write(Writer& w, const Item& item, const ItemContext& context) {
 
 Item read_item(Reader& r, const std::optional<Ends>& ends, TimePoint now) {
   const std::size_t size = r.array("item");
-  const ItemKind kind = r.enumerator("item kind", ItemKind::kWithdraw);
+  const ItemKind kind = r.enumerator("item kind", ItemKind::kCancel);
   if (size != size_of(kind)) r.reject("item", "wrong number of values");
 
   ItemReader item{r, ends, now};
@@ -430,6 +470,8 @@ Item read_item(Reader& r, const std::optional<Ends>& ends, TimePoint now) {
       return Signal{item.refusal()};
     case ItemKind::kWithdraw:
       return Signal{item.withdraw()};
+    case ItemKind::kCancel:
+      return Signal{item.cancel()};
     case ItemKind::kOffer:
       return item.offer();
     case ItemKind::kGrant:

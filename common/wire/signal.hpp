@@ -79,6 +79,7 @@ struct SpawnReply {
   SpawnId spawn;
   std::optional<LinkId> link;       // set when there is an instance
   std::optional<Error> error = {};  // set when there is none
+  bool compensates = false;         // whether the instance can undo requests
   friend bool operator==(const SpawnReply&, const SpawnReply&) = default;
 };
 
@@ -106,11 +107,19 @@ struct Withdraw {
   friend bool operator==(const Withdraw&, const Withdraw&) = default;
 };
 
+/// The answer to the request `message` is not waited for: if it was not begun it shall not be, and
+/// what runs for it shall end. It is answered in any case, as what became of it.
+struct Cancel {
+  Pid from, to;
+  MessageId message;
+  friend bool operator==(const Cancel&, const Cancel&) = default;
+};
+
 }  // namespace signal
 
 using Signal = std::variant<signal::Send, signal::Link, signal::Unlink, signal::Exit,
                             signal::Monitor, signal::Demonitor, signal::Down, signal::SpawnRequest,
-                            signal::SpawnReply, signal::Refusal, signal::Withdraw>;
+                            signal::SpawnReply, signal::Refusal, signal::Withdraw, signal::Cancel>;
 
 [[nodiscard]] inline const Pid& from_of(const Signal& signal) {
   return std::visit([](const auto& s) -> const Pid& { return s.from; }, signal);

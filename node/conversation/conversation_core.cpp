@@ -409,7 +409,7 @@ void Decision::operator()(const input::Answered& answered) {
     emit(effect::GiveUp{DeadLetterCause::kLateReply, answered.from, envelope});
     return;
   }
-  if (envelope.kind == EnvelopeKind::kRequest) {
+  if (is_asked(envelope.kind) || envelope.kind == EnvelopeKind::kCancelled) {
     ++state_.counters.answers_dropped;
     return;
   }
@@ -439,6 +439,8 @@ void Decision::settle_answer(MessageId id, Request& request, const input::Answer
              true);
       return;
     case EnvelopeKind::kRequest:
+    case EnvelopeKind::kCompensate:
+    case EnvelopeKind::kCancelled:
       return;
   }
 }

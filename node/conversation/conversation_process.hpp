@@ -55,6 +55,7 @@ class ConversationProcess final : public Process {
   void on_message(Context& context, message::Refused refused);
   void on_message(Context& context, message::TimerFired fired);
   void on_message(Context& context, message::Spawned spawned);
+  void on_message(Context&, message::Cancelled) {}  // it is asked for nothing
   void on_message(Context& context, LocalMessagePtr local);
 
   void on_call(Context& context, call::Send send);

@@ -113,7 +113,11 @@ std::optional<std::string> NodeCore::why_not_to_travel(const Envelope& envelope)
   if (const auto fits = wire::fits(envelope); !fits) return fits.error().detail;
   const std::size_t payload = envelope.payload.size();
   const std::size_t payload_max = settings_.session.payload_bytes_max;
-  if (payload <= payload_max) return std::nullopt;
+  if (envelope.reply_at &&
+      (envelope.kind != EnvelopeKind::kCompensate || *envelope.reply_at > payload)) {
+    return "its payload has no room for a reply where it says one is";
+  }
+  if (payload <= payload_bytes_max_of(envelope.kind, payload_max)) return std::nullopt;
   return "payload of " + std::to_string(payload) + " bytes exceeds payload-max (" +
          std::to_string(payload_max) + " bytes)";
 }

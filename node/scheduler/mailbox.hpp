@@ -40,6 +40,19 @@ class MailQueue {
     return mail;
   }
 
+  /// Takes the first one out, wherever it stands, for which `wanted(mail)` holds. Cost: linear.
+  template <class Wanted>
+  [[nodiscard]] std::optional<Mail> take_first(Wanted wanted) {
+    for (std::size_t at = head_; at < mails_.size(); ++at) {
+      if (!wanted(std::as_const(mails_[at].mail))) continue;
+      if (at == head_) return pop();
+      std::optional<Mail> mail = std::move(mails_[at].mail);
+      mails_.erase(mails_.begin() + static_cast<std::ptrdiff_t>(at));
+      return mail;
+    }
+    return std::nullopt;
+  }
+
  private:
   struct Numbered {
     std::uint64_t number;
@@ -84,6 +97,16 @@ class Mailbox {
       return envelopes_.pop();
     }
     return others_.pop();
+  }
+
+  /// The envelope `message` of `from`, out of the mailbox; nullopt if it does not wait here.
+  [[nodiscard]] std::optional<Envelope> take(const Pid& from, const MessageId& message) {
+    std::optional<Mail> mail = envelopes_.take_first([&](const Mail& waiting) {
+      const auto& received = std::get<message::Received>(waiting.message);
+      return received.envelope.id == message && received.from == from;
+    });
+    if (!mail) return std::nullopt;
+    return std::move(std::get<message::Received>(mail->message).envelope);
   }
 
  private:

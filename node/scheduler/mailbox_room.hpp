@@ -24,8 +24,9 @@ struct MailboxBounds {
 /// later of that sender passes (Deferrals; beyond deferred_max an envelope is rejected). An
 /// envelope larger than bytes_max passes alone.
 ///
-/// The answer to a request always passes: a process that sends requests has room for their answers,
-/// or nobody could ever answer one that is busy. What answers nothing is bounded like a request.
+/// The answer to a request, or to a compensation, always passes: a process that sends requests has
+/// room for their answers, or nobody could ever answer one that is busy. What answers nothing is
+/// bounded like a request.
 ///
 /// Thread-safety: left(), answer_is_owed() and the counts from any thread; the rest is called by
 /// one at a time (under the in-queue's lock).
@@ -39,7 +40,7 @@ class MailboxRoom {
   /// Takes the room for it if the verdict is kTake.
   [[nodiscard]] Verdict admit(const signal::Send& send) {
     const std::size_t bytes = wire::credit_bytes(send.envelope);
-    if (send.envelope.kind != EnvelopeKind::kRequest && owes_answer()) {
+    if (!is_asked(send.envelope.kind) && owes_answer()) {
       enter(bytes);
       return Verdict::kTake;
     }
@@ -62,13 +63,13 @@ class MailboxRoom {
   }
   [[nodiscard]] bool defers() const { return !deferrals_.empty(); }
 
-  /// The handler took it.
+  /// The handler took it, or its sender took it back.
   void left(const Envelope& envelope) {
     messages_.fetch_sub(1, std::memory_order_relaxed);
     bytes_.fetch_sub(wire::credit_bytes(envelope), std::memory_order_relaxed);
   }
 
-  /// The process sent a request.
+  /// The process sent something that is to be answered.
   void answer_is_owed() { answers_owed_.fetch_add(1, std::memory_order_relaxed); }
 
   [[nodiscard]] std::size_t messages() const { return messages_.load(std::memory_order_relaxed); }

@@ -57,12 +57,22 @@ struct Refused {
 struct Spawned {
   SpawnId spawn;
   Result<Pid> instance;
+  bool compensates = false;  // whether the instance can undo requests
+};
+/// Whoever sent the envelope `message` does not want it any more: cancel(). Where this process had
+/// not been handed it, it is here, and never will be; otherwise it was handed out before, or never
+/// came.
+struct Cancelled {
+  Pid from;
+  MessageId message;
+  std::optional<Envelope> taken;
 };
 
 }  // namespace message
 
-using Message = std::variant<message::Received, message::Exited, message::Down, message::TimerFired,
-                             message::Spawned, message::Refused, LocalMessagePtr>;
+using Message =
+    std::variant<message::Received, message::Exited, message::Down, message::TimerFired,
+                 message::Spawned, message::Refused, message::Cancelled, LocalMessagePtr>;
 
 class Process;
 
@@ -88,6 +98,10 @@ class Context {
   /// What was deferred will not be sent again; without it `to` waits for it, and takes nothing
   /// later. The end of a process withdraws all.
   virtual void withdraw(const Pid& to, const MessageId& message) = 0;
+  /// Asks `to` not to go on with the envelope `message`, which this process sent it before:
+  /// message::Cancelled tells it so, behind everything sent before and ahead of the envelopes that
+  /// wait in its mailbox while it takes none. Nothing answers this by itself.
+  virtual void cancel(const Pid& to, const MessageId& message) = 0;
   /// While off, envelopes stay in the mailbox and fill it; everything else is handed out, and
   /// overtakes them. On at first.
   virtual void take_envelopes(bool on) = 0;

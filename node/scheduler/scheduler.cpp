@@ -148,14 +148,13 @@ bool Scheduler::Impl::send_local(const Pid& to, LocalMessagePtr message) {
   return false;
 }
 
-Result<std::unique_ptr<Process>> Scheduler::Impl::make_service(
-    const signal::SpawnRequest& request) {
+Result<Scheduler::Instance> Scheduler::Impl::make_service(const signal::SpawnRequest& request) {
   if (!factory) {
     return fail(Errc::kNoService, "this node offers no service " + request.service.value());
   }
   try {
     auto made = factory(request);
-    if (made && !*made) return fail(Errc::kInternal, "the service's factory made nothing");
+    if (made && !made->process) return fail(Errc::kInternal, "the service's factory made nothing");
     return made;
   } catch (const std::exception& thrown) {
     return fail(Errc::kInternal, thrown.what());
@@ -165,9 +164,9 @@ Result<std::unique_ptr<Process>> Scheduler::Impl::make_service(
 }
 
 void Scheduler::Impl::spawn_on_request(const signal::SpawnRequest& request) {
-  Result<std::unique_ptr<Process>> handler = make_service(request);
-  if (!handler) {
-    Error error{handler.error().code, bounded_text(std::move(handler.error().detail))};
+  Result<Instance> made = make_service(request);
+  if (!made) {
+    Error error{made.error().code, bounded_text(std::move(made.error().detail))};
     route(signal::SpawnReply{request.to, request.from, request.spawn, std::nullopt,
                              std::move(error)});
     return;
@@ -175,11 +174,15 @@ void Scheduler::Impl::spawn_on_request(const signal::SpawnRequest& request) {
 
   // Linked before anybody can reach it; reachable before the requester knows its pid; answered for
   // before it runs, so that nothing of its own overtakes the answer.
-  ProcessPtr instance = make(std::move(*handler));
+  ProcessPtr instance = make(std::move(made->process));
   const auto link = instance->links.link(request.from);
   check(link.has_value(), "a new instance is linked to nobody");
   enlist(instance);
-  route(signal::SpawnReply{instance->pid, request.from, request.spawn, link});
+  route(signal::SpawnReply{.from = instance->pid,
+                           .to = request.from,
+                           .spawn = request.spawn,
+                           .link = link,
+                           .compensates = made->compensates});
   make_runnable(std::move(instance));
 }
 

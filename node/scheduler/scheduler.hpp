@@ -1,11 +1,13 @@
 // Runs light processes: mailboxes, run queue, timers, links, monitors, exit propagation.
 #pragma once
 
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
+#include <utility>
 
 #include "node/dead_letters/dead_letters.hpp"
 #include "node/scheduler/mailbox_room.hpp"
@@ -41,10 +43,21 @@ class Scheduler {
   /// one that does not run yet or any more, on any thread. Returns at once; may call deliver().
   using Forward = std::function<void(Signal)>;
 
-  /// Makes the process for an instance of a service. Errors: kNoService, or a typed reason; one
+  /// An instance of a service: its process, and whether it can undo requests.
+  struct Instance {
+    std::unique_ptr<Process> process;
+    bool compensates = false;
+
+    Instance() = default;
+    /// Implicit: most make a process, of which there is no more to say.
+    template <std::derived_from<Process> Made>
+    Instance(std::unique_ptr<Made> made, bool can_undo = false)
+        : process(std::move(made)), compensates(can_undo) {}
+  };
+
+  /// Makes an instance of a service. Errors: kNoService, or a typed reason; one
   /// that throws is kInternal. Called by any thread, several at a time, and returns at once.
-  using ServiceFactory =
-      std::function<Result<std::unique_ptr<Process>>(const signal::SpawnRequest&)>;
+  using ServiceFactory = std::function<Result<Instance>(const signal::SpawnRequest&)>;
 
   Scheduler(Settings settings, Forward forward);
   ~Scheduler();

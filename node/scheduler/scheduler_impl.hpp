@@ -79,7 +79,7 @@ class Scheduler::Impl {
 
  private:
   void spawn_on_request(const signal::SpawnRequest& request);
-  [[nodiscard]] Result<std::unique_ptr<Process>> make_service(const signal::SpawnRequest& request);
+  [[nodiscard]] Result<Instance> make_service(const signal::SpawnRequest& request);
 
   const Forward forward_;
   std::uint64_t messages_high_;

@@ -206,7 +206,7 @@ void Turn::apply(signal::SpawnReply reply) {
   process_.links.linked_by(reply.from, *reply.link);
   found->second.answered = true;
   found->second.instance = reply.from;
-  process_.mailbox.push({message::Spawned{reply.spawn, std::move(reply.from)}});
+  process_.mailbox.push({message::Spawned{reply.spawn, std::move(reply.from), reply.compensates}});
 }
 
 void Turn::apply(signal::Refusal refusal) {
@@ -215,6 +215,13 @@ void Turn::apply(signal::Refusal refusal) {
   if (refusal.kind == signal::RefusalKind::kDeferred) process_.deferred_by.insert(refusal.from);
   process_.mailbox.push({message::Refused{std::move(refusal.from), refusal.message, refusal.kind,
                                           std::move(refusal.text), std::move(refusal.returned)}});
+}
+
+void Turn::apply(signal::Cancel cancel) {
+  auto taken = process_.mailbox.take(cancel.from, cancel.message);
+  if (taken) process_.in_queue.room().left(*taken);
+  process_.mailbox.push(
+      {message::Cancelled{std::move(cancel.from), cancel.message, std::move(taken)}});
 }
 
 void Turn::waits_no_longer_for(const Pid& peer) {
@@ -241,9 +248,13 @@ void Turn::withdraw(const Pid& to, const MessageId& message) {
   scheduler_.route(signal::Withdraw{self(), to, message});
 }
 
+void Turn::cancel(const Pid& to, const MessageId& message) {
+  scheduler_.route(signal::Cancel{self(), to, message});
+}
+
 void Turn::send(const Pid& to, Envelope envelope) {
   ++process_.may_be_refused;
-  if (envelope.kind == EnvelopeKind::kRequest) process_.in_queue.room().answer_is_owed();
+  if (is_asked(envelope.kind)) process_.in_queue.room().answer_is_owed();
   scheduler_.route(signal::Send{self(), to, std::move(envelope)});
 }
 
@@ -371,6 +382,9 @@ void Turn::end() {
     const Mail mail = process_.mailbox.pop();
     if (const auto* received = std::get_if<message::Received>(&mail.message)) {
       dead_letter(DeadLetterCause::kNotRead, received->from, self(), received->envelope);
+    } else if (const auto* cancelled = std::get_if<message::Cancelled>(&mail.message)) {
+      if (!cancelled->taken) continue;
+      dead_letter(DeadLetterCause::kNotRead, cancelled->from, self(), *cancelled->taken);
     } else if (std::holds_alternative<LocalMessagePtr>(mail.message)) {
       ++dropped;
     }

@@ -33,6 +33,7 @@ class Turn final : public Context {
 
   void send(const Pid& to, Envelope envelope) override;
   void withdraw(const Pid& to, const MessageId& message) override;
+  void cancel(const Pid& to, const MessageId& message) override;
   void take_envelopes(bool on) override { process_.mailbox.hold_envelopes(!on); }
   void dead_letter(DeadLetterCause cause, const Pid& from, const Pid& to,
                    const Envelope& envelope) override {
@@ -77,6 +78,7 @@ class Turn final : public Context {
   void apply(signal::SpawnReply reply);
   void apply(signal::Refusal refusal);
   void apply(const signal::Withdraw&) {}  // takes effect before the mailbox
+  void apply(signal::Cancel cancel);
 
   void handle_next();
   // False if the process took back meanwhile what led to this message.

@@ -179,6 +179,7 @@ class PairProcess final : public Process {
     ++record_->deferred;
     if (!again_) again_ = context.start_timer(std::chrono::milliseconds{5});
   }
+  void on(Context&, message::Cancelled&) { violations_->add("a cancelling by nobody"); }
   void on(Context&, LocalMessagePtr&) {}
 
   void transmit(Context& context, const MessageId& id, std::uint64_t number) {

@@ -26,8 +26,18 @@ Session::Settings settings(Random& random) {
 Signal random_signal(std::uint64_t number, Random& random) {
   const Pid from = pid_a(1 + random.below(3)), to = pid_b(9);
   if (random.below(4) == 0) return signal::Link{from, to, LinkId{number}};
+  if (random.below(16) == 0) return signal::Cancel{from, to, MessageId{1, number - 1}};
+  const bool undoes = random.below(8) == 0;
   const std::size_t bytes =
-      random.below(8) == 0 ? random.below(200 * 1024 + 1) : random.below(1000);
+      random.below(8) == 0 ? random.below((undoes ? 400 : 200) * 1024 + 1) : random.below(1000);
+  if (undoes) {
+    return signal::Send{from, to,
+                        Envelope{.kind = EnvelopeKind::kCompensate,
+                                 .id = {1, number},
+                                 .conversation = {1, 1},
+                                 .payload = Payload{std::string(bytes, 'u')},
+                                 .reply_at = random.below(bytes + 1)}};
+  }
   return signal::Send{from, to,
                       Envelope{.kind = EnvelopeKind::kRequest,
                                .id = {1, number},
@@ -52,7 +62,7 @@ std::uint64_t odd_number(std::uint64_t near, Random& random) {
 
 /// One field that is not as it should be, or items that should not be there.
 SessionFrame changed_once(SessionFrame frame, Random& random) {
-  switch (random.below(8)) {
+  switch (random.below(9)) {
     case 0:
       frame.next_expected = odd_number(frame.next_expected, random);
       break;
@@ -76,6 +86,20 @@ SessionFrame changed_once(SessionFrame frame, Random& random) {
       frame.items.insert(at, all[random.below(all.size())].item);
       break;
     }
+    case 8:  // of a kind that may not be so large, or with a reply beyond its end
+      for (Item& item : frame.items) {
+        auto* begin = std::get_if<item::Begin>(&item);
+        if (begin == nullptr) continue;
+        Envelope& envelope = begin->send.envelope;
+        if (random.below(2) == 0) {
+          envelope.kind = EnvelopeKind::kRequest;
+          envelope.reply_at.reset();
+        } else {
+          envelope.kind = EnvelopeKind::kCompensate;
+          envelope.reply_at = odd_number(400 * 1024, random);
+        }
+      }
+      break;
     case 7: {
       for (std::uint64_t n = random.below(12); n-- > 0;) {
         frame.items.push_back(Signal{

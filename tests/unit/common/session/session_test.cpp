@@ -20,6 +20,7 @@ using namespace std::chrono_literals;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
+using ::testing::UnorderedElementsAre;
 
 constexpr TimePoint kStart{1000s};
 constexpr SessionNumber kNumber{3};
@@ -617,16 +618,18 @@ TEST_F(SessionTest, ALargePayloadArrivesWholeAndGivesItsCreditBack) {
 }
 
 TEST_F(SessionTest, RoomIsGrantedInOrderAndNotBeyondTheLimit) {
-  b = make({.reassembly_bytes_max = 500'000, .payload_bytes_max = 500'000});
-  a.send(message(1, 1, 200'000));
-  a.send(message(2, 2, 400'000));
-  a.send(message(3, 3, 200'000));  // would find room, but the second one was earlier
+  b = make({.reassembly_bytes_max = 600'000, .payload_bytes_max = 300'000});
+  a.send(message(1, 1, 250'000));
+  a.send(message(2, 2, 250'000));
+  a.send(message(3, 3, 300'000));
+  a.send(message(4, 4, 100'000));  // would find room, but the third one was earlier
   (void)deliver(a.collect(kStart, kAllFrames), b, kStart);
   const auto grants = b.collect(kStart, kAllFrames);
   ASSERT_THAT(grants, SizeIs(1));
-  EXPECT_THAT(grants[0].items, ElementsAre(Item{item::Grant{TransferId{1}}}));
+  EXPECT_THAT(grants[0].items,
+              ElementsAre(Item{item::Grant{TransferId{1}}}, Item{item::Grant{TransferId{2}}}));
   (void)deliver(grants, a, kStart);
-  EXPECT_THAT(exchange(a, b, kStart), ElementsAre(1, 2, 3));
+  EXPECT_THAT(exchange(a, b, kStart), UnorderedElementsAre(1, 2, 3, 4));
 }
 
 TEST_F(SessionTest, ThePayloadThatIsGreatestFindsRoomWhateverTheLimit) {
@@ -668,6 +671,12 @@ class SessionViolationTest : public SessionTest {
   static item::Chunk chunk(std::uint64_t transfer, std::size_t bytes) {
     return {TransferId{transfer}, Payload{std::string(bytes, 'c')}};
   }
+  static item::Begin compensation(std::uint64_t transfer, std::optional<std::uint64_t> reply_at) {
+    item::Begin made = begin(transfer);
+    made.send.envelope.kind = EnvelopeKind::kCompensate;
+    made.send.envelope.reply_at = reply_at;
+    return made;
+  }
   static item::Offer offer(std::uint64_t transfer, std::uint64_t bytes) {
     return {TransferId{transfer}, bytes};
   }
@@ -703,8 +712,10 @@ TEST_F(SessionViolationTest, ItemsThatCannotBe) {
   const std::vector<Case> cases = {
       {{message(1, 1, large)}, "a payload that should travel in chunks"},
       {{offer(2, large - 1)}, "an offer of a payload that needs none"},
-      {{offer(2, 16 * 1024 * 1024)}, "none"},
-      {{offer(2, 16 * 1024 * 1024 + 1)}, "an offer of a payload that is too large"},
+      {{offer(2, 2 * 16 * 1024 * 1024)}, "none"},  // may be a request with its reply
+      {{offer(2, 2 * 16 * 1024 * 1024 + 1)}, "an offer of a payload that is too large"},
+      {{compensation(1, 100'000)}, "none"},
+      {{compensation(1, 100'001)}, "a reply that begins beyond the payload"},
       {{offer(1, large)}, "an offer out of order"},
       {{offer(2, large), offer(2, large)}, "an offer out of order"},
       {too_many, "too many offers"},
@@ -729,6 +740,45 @@ TEST_F(SessionViolationTest, ItemsThatCannotBe) {
     frame.first_sequence = 2;
     EXPECT_EQ(violation(victim, frame), c.violation);
   }
+}
+
+TEST_F(SessionViolationTest, OnlyACompensationIsLargerThanARequest) {
+  const std::size_t most = 16 * 1024 * 1024;
+  const auto begun = [&](std::size_t bytes, const item::Begin& begin) {
+    Session victim = make();
+    (void)deliver({frame_of({offer(1, bytes)})}, victim, kStart);
+    SessionFrame frame = frame_of({begin});
+    frame.first_sequence = 2;
+    return violation(victim, frame);
+  };
+  EXPECT_EQ(begun(most, begin(1)), "none");
+  EXPECT_EQ(begun(most + 1, begin(1)), "the beginning of a payload that is too large");
+  EXPECT_EQ(begun(most + 1, compensation(1, std::nullopt)), "none");
+  EXPECT_EQ(begun(2 * most, compensation(1, most)), "none");
+}
+
+TEST_F(SessionTest, ACompensationOfTheGreatestSizeFindsRoomHoweverSmallItIs) {
+  Session::Settings settings;
+  settings.payload_bytes_max = 100'000;
+  settings.reassembly_bytes_max = 1;
+  Session from = make(settings), to = make(settings);
+  Envelope envelope = std::get<signal::Send>(message(1, 1, 200'000)).envelope;
+  envelope.kind = EnvelopeKind::kCompensate;
+  envelope.reply_at = 100'000;
+  from.send(signal::Send{pid(1), kTo, envelope});
+  from.send(signal::Cancel{pid(1), kTo, envelope.id});
+  std::vector<Signal> got;
+  for (int turn = 0; turn < 10; ++turn) {
+    for (const SessionFrame& frame : from.collect(kStart, kAllFrames)) {
+      auto received = to.receive(frame, kStart);
+      ASSERT_TRUE(received);
+      for (Signal& signal : received->signals) got.push_back(std::move(signal));
+    }
+    (void)deliver(to.collect(kStart, kAllFrames), from, kStart);
+  }
+  ASSERT_THAT(got, SizeIs(2));  // and a cancelling never overtakes what it cancels
+  EXPECT_EQ(std::get<signal::Send>(got[0]).envelope, envelope);
+  EXPECT_TRUE(std::holds_alternative<signal::Cancel>(got[1]));
 }
 
 TEST_F(SessionViolationTest, WhatWentWrongLaterIsFoundLaterToo) {

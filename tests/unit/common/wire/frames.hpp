@@ -65,6 +65,16 @@ inline Envelope full_envelope() {
           .payload = Payload{std::string{"\x00\xffhello", 7}}};
 }
 
+inline Envelope compensate_envelope() {
+  return {.kind = EnvelopeKind::kCompensate,
+          .id = MessageId{0x1122334455667788, 8},
+          .conversation = ConversationId{0x0102030405060708, 0x090a0b0c0d0e0f10},
+          .parent = MessageId{0x1122334455667788, 7},
+          .attempt = 2,
+          .payload = Payload{"requestreply"},
+          .reply_at = 7};
+}
+
 struct NamedControl {
   const char* name;
   ControlFrame frame;
@@ -124,9 +134,12 @@ inline std::vector<NamedItem> items() {
   using namespace signal;
   Envelope empty = full_envelope();
   empty.payload = {};
+  Envelope undoing = compensate_envelope();
+  undoing.payload = {};
   return {
       {"send", Signal{Send{pid_a(17), pid_b(4), full_envelope()}}},
       {"send, bare", Signal{Send{pid_a(17), pid_b(4), bare_envelope()}}},
+      {"send, compensate", Signal{Send{pid_a(17), pid_b(4), compensate_envelope()}}},
       {"link", Signal{Link{pid_a(17), pid_b(4), LinkId{6}}}},
       {"unlink", Signal{Unlink{pid_a(17), pid_b(4), LinkId{6}, LinkId{7}}}},
       {"unlink, bare", Signal{Unlink{pid_a(17), pid_b(4), {}, {}}}},
@@ -138,6 +151,8 @@ inline std::vector<NamedItem> items() {
       {"spawn request", Signal{SpawnRequest{pid_a(17), pid_b(0), SpawnId{5}, ServiceName{"upper"},
                                             ConversationId{0x0102030405060708, 9}}}},
       {"spawn reply", Signal{SpawnReply{pid_a(18), pid_b(4), SpawnId{5}, LinkId{8}}}},
+      {"spawn reply, compensates", Signal{SpawnReply{pid_a(18), pid_b(4), SpawnId{5}, LinkId{8},
+                                                     std::nullopt, /*compensates=*/true}}},
       {"spawn reply, error",
        Signal{SpawnReply{
            pid_a(0), pid_b(4), SpawnId{5}, {}, Error{Errc::kNoService, "no such service"}}}},
@@ -147,9 +162,11 @@ inline std::vector<NamedItem> items() {
        Signal{Refusal{pid_a(17), pid_b(4), MessageId{0, 1}, RefusalKind::kDeferred}}},
       {"withdraw", Signal{Withdraw{pid_a(17), pid_b(4), MessageId{0x0102030405060708, 9}}}},
       {"withdraw, bare", Signal{Withdraw{pid_a(17), pid_b(4), {}}}},
+      {"cancel", Signal{Cancel{pid_a(17), pid_b(4), MessageId{0x0102030405060708, 9}}}},
       {"offer", item::Offer{TransferId{2}, 1024 * 1024}},
       {"grant", item::Grant{TransferId{2}}},
       {"begin", item::Begin{TransferId{2}, {pid_a(17), pid_b(4), empty}}},
+      {"begin, compensate", item::Begin{TransferId{2}, {pid_a(17), pid_b(4), undoing}}},
       {"chunk", item::Chunk{TransferId{2}, Payload{"abc"}}},
   };
 }

@@ -499,13 +499,15 @@ TEST(BrokenRules, SerialZeroIsTheNodeItselfAndNoProcess) {
   EXPECT_FALSE(is_taken(request(1, 2)));
   EXPECT_FALSE(is_taken(request(0, 0)));
 
-  const auto reply = [](std::uint64_t from, bool link, bool error) {
+  const auto reply = [](std::uint64_t from, bool link, bool error, bool compensates = false) {
     Raw r;
-    r.array(6).uint(8).uint(from).uint(2).uint(1);
+    r.array(7).uint(8).uint(from).uint(2).uint(1);
     link ? r.uint(1) : r.nil();
     error ? r.raw(Raw{}.array(2).uint(10).text("why")) : r.nil();
-    return session({}, r);
+    return session({}, r.boolean(compensates));
   };
+  EXPECT_TRUE(is_taken(reply(1, true, false, true)));
+  EXPECT_FALSE(is_taken(reply(0, false, true, true))) << "nobody there to undo anything";
   EXPECT_TRUE(is_taken(reply(1, true, false)));
   EXPECT_TRUE(is_taken(reply(0, false, true)));
   EXPECT_FALSE(is_taken(reply(0, true, false)));
@@ -517,12 +519,14 @@ TEST(BrokenRules, SerialZeroIsTheNodeItselfAndNoProcess) {
 }
 
 Raw send(std::size_t payload, std::uint32_t headers, std::size_t text, std::size_t id = 16,
-         std::uint64_t kind = 0, std::uint64_t attempt = 1, std::uint64_t remaining = 0) {
+         std::uint64_t kind = 0, std::uint64_t attempt = 1, std::uint64_t remaining = 0,
+         std::optional<std::uint64_t> reply_at = {}) {
   Raw r;
-  r.array(14).uint(0).uint(1).uint(2).uint(kind).bin(std::string(id, 'i'));
+  r.array(15).uint(0).uint(1).uint(2).uint(kind).bin(std::string(id, 'i'));
   r.bin(std::string(16, 'c')).nil().uint(attempt).boolean(false).text(std::string(text, 'x'));
   r.text("").uint(remaining).array(headers);
   for (std::uint32_t i = 0; i < headers; ++i) r.array(2).text("k").text("v");
+  reply_at ? r.uint(*reply_at) : r.nil();
   return session({}, r.bin(std::string(payload, 'p')));
 }
 
@@ -534,10 +538,22 @@ TEST(BrokenRules, OfAnEnvelope) {
   EXPECT_FALSE(is_taken(send(0, 0, wire::kTextBytesMax + 1)));
   EXPECT_FALSE(is_taken(send(0, 0, 0, 15)));
   EXPECT_FALSE(is_taken(send(0, 0, 0, 17)));
-  EXPECT_FALSE(is_taken(send(0, 0, 0, 16, 4)));
+  EXPECT_TRUE(is_taken(send(0, 0, 0, 16, 5)));
+  EXPECT_FALSE(is_taken(send(0, 0, 0, 16, 6)));
   EXPECT_FALSE(is_taken(send(0, 0, 0, 16, 0, std::uint64_t{UINT32_MAX} + 1)));
   EXPECT_TRUE(is_taken(send(0, 0, 0, 16, 0, 1, INT64_MAX)));
   EXPECT_FALSE(is_taken(send(0, 0, 0, 16, 0, 1, std::uint64_t{INT64_MAX} + 1)));
+}
+
+TEST(BrokenRules, OfTheReplyInACompensation) {
+  const auto at = [](std::uint64_t kind, std::size_t payload, std::uint64_t reply_at) {
+    return is_taken(send(payload, 0, 0, 16, kind, 1, 0, reply_at));
+  };
+  EXPECT_TRUE(at(4, 5, 0));
+  EXPECT_TRUE(at(4, 5, 5));
+  EXPECT_FALSE(at(4, 5, 6));
+  EXPECT_FALSE(at(4, 5, UINT64_MAX));
+  for (const std::uint64_t kind : {0, 1, 2, 3, 5}) EXPECT_FALSE(at(kind, 5, 0)) << kind;
 }
 
 TEST(BrokenRules, OfOtherItems) {
@@ -548,7 +564,7 @@ TEST(BrokenRules, OfOtherItems) {
   EXPECT_TRUE(is_taken(chunk(wire::kChunkBytesMax)));
   EXPECT_FALSE(is_taken(chunk(0)));
   EXPECT_FALSE(is_taken(chunk(wire::kChunkBytesMax + 1)));
-  EXPECT_FALSE(is_taken(session({.ends = false}, Raw{}.array(2).uint(15).uint(1))));
+  EXPECT_FALSE(is_taken(session({.ends = false}, Raw{}.array(2).uint(16).uint(1))));
   EXPECT_FALSE(is_taken(session({.ends = false}, Raw{}.array(3).uint(10).uint(1).uint(1))));
   EXPECT_FALSE(is_taken(session({.ends = false}, Raw{}.array(0))));
   EXPECT_FALSE(is_taken(session({.ends = false}, Raw{}.uint(10))));
@@ -589,6 +605,17 @@ TEST(BrokenRules, OfRefusalsAndWithdrawals) {
   EXPECT_TRUE(is_taken(session({}, Raw{}.array(4).uint(14).uint(1).uint(2).nil())));
   EXPECT_FALSE(is_taken(withdraw(0, 16)));
   EXPECT_FALSE(is_taken(withdraw(2, 17)));
+}
+
+TEST(BrokenRules, OfCancellings) {
+  const auto cancel = [](std::uint64_t from, std::uint64_t to, std::size_t id) {
+    return session({}, Raw{}.array(4).uint(15).uint(from).uint(to).bin(std::string(id, 'i')));
+  };
+  EXPECT_TRUE(is_taken(cancel(1, 2, 16)));
+  EXPECT_FALSE(is_taken(cancel(0, 2, 16)));
+  EXPECT_FALSE(is_taken(cancel(1, 0, 16)));
+  EXPECT_FALSE(is_taken(cancel(1, 2, 15)));
+  EXPECT_FALSE(is_taken(session({}, Raw{}.array(4).uint(15).uint(1).uint(2).nil())));
 }
 
 TEST(Errors, SayWhichFrameWhereAndWhy) {

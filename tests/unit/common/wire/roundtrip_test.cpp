@@ -96,8 +96,9 @@ TEST(RoundTrip, EveryMemberStateRefusalAndEnvelopeKind) {
     const ControlFrame frame = control::Refused{code, ""};
     EXPECT_EQ(wire::decode_control(wire::encode(frame)), frame);
   }
-  for (const auto kind : {EnvelopeKind::kRequest, EnvelopeKind::kReply, EnvelopeKind::kDone,
-                          EnvelopeKind::kExpired}) {
+  for (const auto kind :
+       {EnvelopeKind::kRequest, EnvelopeKind::kReply, EnvelopeKind::kDone, EnvelopeKind::kExpired,
+        EnvelopeKind::kCompensate, EnvelopeKind::kCancelled}) {
     Envelope envelope = bare_envelope();
     envelope.kind = kind;
     const auto frame = session_frame({Signal{signal::Send{pid_a(1), pid_b(2), envelope}}});
@@ -114,6 +115,23 @@ TEST(RoundTrip, PayloadsAndChunksUpToTheLimit) {
         session_frame({Signal{signal::Send{pid_a(1), pid_b(2), envelope}},
                        item::Chunk{TransferId{kMax}, Payload{std::string(size, '\0')}}});
     EXPECT_EQ(through_the_wire(frame), frame) << size;
+  }
+}
+
+TEST(RoundTrip, AReplyWithinACompensationFromItsFirstByteToItsEnd) {
+  for (const std::optional<std::uint64_t> reply_at :
+       {std::optional<std::uint64_t>{}, std::optional<std::uint64_t>{0},
+        std::optional<std::uint64_t>{11}, std::optional<std::uint64_t>{12}}) {
+    Envelope envelope = compensate_envelope();
+    ASSERT_EQ(envelope.payload.size(), 12U);
+    envelope.reply_at = reply_at;
+    const auto frame = session_frame({Signal{signal::Send{pid_a(1), pid_b(2), envelope}}});
+    EXPECT_EQ(through_the_wire(frame), frame);
+    // of a transfer the payload comes later: here any number may stand
+    envelope.payload = {};
+    if (reply_at) envelope.reply_at = kMax;
+    const auto begin = session_frame({item::Begin{TransferId{1}, {pid_a(1), pid_b(2), envelope}}});
+    EXPECT_EQ(through_the_wire(begin), begin);
   }
 }
 
@@ -234,7 +252,8 @@ TEST(RoundTrip, AnEnvelopeThatWasGivenBackStaysOnItsNode) {
 TEST(Credit, IsTakenByEnvelopesAndChunksOnly) {
   for (const auto& [name, item] : items()) {
     const bool takes = std::string_view{name}.starts_with("send") ||
-                       std::string_view{name} == "begin" || std::string_view{name} == "chunk";
+                       std::string_view{name}.starts_with("begin") ||
+                       std::string_view{name} == "chunk";
     EXPECT_EQ(wire::credit_bytes(item) > 0, takes) << name;
   }
 }

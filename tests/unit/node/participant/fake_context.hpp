@@ -21,6 +21,7 @@ class FakeContext final : public Context {
   };
 
   std::vector<Sent> sent;
+  std::vector<DeadLetterCause> dead_letters;
   std::optional<ExitReason> exited;
   std::deque<std::function<LocalMessagePtr()>> blocking;
   std::map<TimerId, TimePoint> timers;  // when each is due
@@ -34,8 +35,11 @@ class FakeContext final : public Context {
     sent.push_back({to, std::move(envelope)});
   }
   void withdraw(const Pid&, const MessageId&) override {}
+  void cancel(const Pid&, const MessageId&) override {}
   void take_envelopes(bool on) override { takes_envelopes = on; }
-  void dead_letter(DeadLetterCause, const Pid&, const Pid&, const Envelope&) override {}
+  void dead_letter(DeadLetterCause cause, const Pid&, const Pid&, const Envelope&) override {
+    dead_letters.push_back(cause);
+  }
   void send_local(const Pid&, LocalMessagePtr) override {}
   void trap_exits(bool) override { trapped = true; }
   void link(const Pid&) override {}

@@ -932,6 +932,37 @@ TEST_F(NodeCoreTest, AnEnvelopeBeyondTheLimitsIsRejectedAndItsSenderTold) {
   EXPECT_EQ(peer_reads().size(), 1u);
 }
 
+TEST_F(NodeCoreTest, ACompensationMayBeAsLargeAsARequestAndItsReply) {
+  join();
+  Envelope undo = envelope(1);
+  undo.kind = EnvelopeKind::kCompensate;
+  undo.reply_at = kCluster.payload_bytes_max;
+  undo.payload = Payload{std::string(2 * kCluster.payload_bytes_max, 'x')};
+  note(core.on_signal(signal::Send{local(7), remote(3), undo}, now));
+  EXPECT_TRUE(delivered().empty());
+  undo.payload = Payload{std::string(2 * kCluster.payload_bytes_max + 1, 'x')};
+  note(core.on_signal(signal::Send{local(7), remote(3), undo}, now));
+  const auto signals = delivered();
+  ASSERT_EQ(signals.size(), 1u);
+  EXPECT_EQ(std::get<signal::Refusal>(signals[0]).text,
+            "payload of 33554433 bytes exceeds payload-max (16777216 bytes)");
+}
+
+TEST_F(NodeCoreTest, AReplyOutsideOfACompensationsPayloadDoesNotTravel) {
+  join();
+  const auto refused = [&](EnvelopeKind kind, std::uint64_t reply_at) {
+    Envelope sent = envelope(1);
+    sent.kind = kind;
+    sent.payload = Payload{"five5"};
+    sent.reply_at = reply_at;
+    note(core.on_signal(signal::Send{local(7), remote(3), sent}, now));
+    return delivered().size() == 1;
+  };
+  EXPECT_FALSE(refused(EnvelopeKind::kCompensate, 5));
+  EXPECT_TRUE(refused(EnvelopeKind::kCompensate, 6));
+  EXPECT_TRUE(refused(EnvelopeKind::kRequest, 0));
+}
+
 class OutboxTest : public NodeCoreTest {
  protected:
   OutboxTest() {

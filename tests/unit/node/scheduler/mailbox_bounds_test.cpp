@@ -148,6 +148,59 @@ TEST_F(MailboxBoundsTest, WhatIsOwedAnAnswerHasRoomForItAndForNoMore) {
   EXPECT_EQ(load().messages, kMessagesMax + 1);
 }
 
+TEST_F(MailboxBoundsTest, ACompensationIsNoAnswerAndIsOwedOne) {
+  for (const char* text : {"1", "2", "3"}) say(b, text);
+  const auto send = [&](std::size_t from, std::size_t to, EnvelopeKind kind) {
+    troupe.act(from, [&](Context& c) {
+      Envelope envelope = test::envelope(c, "x");
+      envelope.kind = kind;
+      c.send(troupe.pid(from, to), std::move(envelope));
+    });
+  };
+  send(sink, b, EnvelopeKind::kCompensate);
+  send(a, sink, EnvelopeKind::kCompensate);  // the room is for its answer
+  EXPECT_THAT(troupe.seen(a), ElementsAre("deferred by 0 x"));
+  send(b, sink, EnvelopeKind::kCancelled);
+  EXPECT_EQ(load().messages, kMessagesMax + 1);
+}
+
+TEST_F(MailboxBoundsTest, WhatItsSenderCancelsLeavesTheMailboxAndItsRoom) {
+  say(a, "1");
+  const MessageId second = say(a, "2");
+  say(a, "3");
+  const auto full = load();
+  troupe.act(a, [&](Context& c) { c.cancel(troupe.pid(sink), second); });
+  EXPECT_THAT(troupe.seen(sink), ElementsAre("cancelled by 1 2"));
+  EXPECT_EQ(load(), (Scheduler::MailboxLoad{2, full.bytes / 3 * 2}));
+  say(b, "other");
+  EXPECT_THAT(troupe.seen(b), IsEmpty());
+  go_on(sink);
+  EXPECT_THAT(troupe.seen(sink),
+              ElementsAre("cancelled by 1 2", "got 1 1", "got 1 3", "got 2 other"));
+  EXPECT_EQ(load(), (Scheduler::MailboxLoad{0, 0}));
+}
+
+TEST_F(MailboxBoundsTest, NobodyCancelsWhatIsNotHisOrWasHandedOut) {
+  const MessageId first = say(a, "1");
+  troupe.act(b, [&](Context& c) { c.cancel(troupe.pid(sink), first); });
+  EXPECT_THAT(troupe.seen(sink), ElementsAre("cancelled by 2 nothing"));
+  EXPECT_EQ(load().messages, 1U);
+  go_on(sink);
+  troupe.act(a, [&](Context& c) { c.cancel(troupe.pid(sink), first); });
+  EXPECT_EQ(troupe.seen(sink).back(), "cancelled by 1 nothing");
+}
+
+TEST_F(MailboxBoundsTest, ACancellingWhoseProcessEndsBeforeItReadsItIsADeadLetter) {
+  const MessageId first = say(a, "1");
+  troupe.post(a, [&](Context& c) { c.cancel(troupe.pid(sink), first); });
+  troupe.post(sink, [](Context& c) { c.exit(ExitReason::normal()); });
+  troupe.run();
+  EXPECT_FALSE(troupe.alive(sink));
+  EXPECT_EQ(troupe.node().dead_letters().total(), 1U);
+  troupe.act(a, [&](Context& c) { c.cancel(troupe.pid(sink), first); });  // to the dead: dropped
+  EXPECT_EQ(troupe.node().dead_letters().total(), 1U);
+}
+
 TEST_F(MailboxBoundsTest, WhatIsWithdrawnIsNotWaitedFor) {
   for (const char* text : {"1", "2", "3"}) say(far, text);
   const MessageId fourth = say(far, "4");

@@ -179,10 +179,14 @@ class Troupe {
             std::string(refused->kind == signal::RefusalKind::kDeferred ? "deferred" : "rejected") +
             " by " + number(refused->by) +
             (refused->returned ? " " + std::string(refused->returned->payload.view()) : ""));
+      } else if (auto* cancelled = std::get_if<message::Cancelled>(&message)) {
+        note("cancelled by " + number(cancelled->from) + " " +
+             (cancelled->taken ? std::string(cancelled->taken->payload.view()) : "nothing"));
       } else if (auto* spawned = std::get_if<message::Spawned>(&message)) {
         note("spawned " + std::to_string(spawned->spawn.value()) + " " +
              (spawned->instance ? "serial " + std::to_string(spawned->instance->serial.value())
-                                : "error " + spawned->instance.error().detail));
+                                : "error " + spawned->instance.error().detail) +
+             (spawned->compensates ? " compensates" : ""));
       }
     }
 
@@ -234,11 +238,13 @@ class Troupe {
     return any;
   }
 
-  /// "puppet" and "trapping" are services; "throws" has a broken factory.
-  Result<std::unique_ptr<Process>> serve(std::size_t node, const signal::SpawnRequest& request) {
+  /// "puppet", "trapping" and "undoing" (which compensates) are services; "throws" has a broken
+  /// factory.
+  Result<Scheduler::Instance> serve(std::size_t node, const signal::SpawnRequest& request) {
     const std::string& service = request.service.value();
     if (service == "puppet") return make(node).second;
     if (service == "trapping") return make(node, true).second;
+    if (service == "undoing") return Scheduler::Instance{make(node).second, true};
     if (service == "throws") throw std::runtime_error("broken factory");
     if (service == "nothing") return std::unique_ptr<Process>{};
     return fail(Errc::kNoService, "no " + service);

@@ -145,6 +145,32 @@ TEST_F(TwoNodesTest, ARemoteInstanceIsLinkedToItsRequester) {
   EXPECT_FALSE(troupe.alive(3));
 }
 
+TEST_F(TwoNodesTest, ASpawnTellsWhetherTheInstanceCompensatesHereAndThere) {
+  spawn_there(near, "undoing");
+  EXPECT_THAT(troupe.seen(near), ElementsAre("spawned 1 serial 2 compensates"));
+  troupe.act(near, [&](Context& c) {
+    static_cast<void>(
+        c.spawn_service(troupe.node_seen_from(0, 0), ServiceName{"undoing"}, kConversation));
+  });
+  EXPECT_EQ(troupe.seen(near).back(), "spawned 2 serial 2 compensates");
+}
+
+TEST_F(TwoNodesTest, ACancellingFollowsWhatItCancelsToAnotherNode) {
+  troupe.act(far, [](Context& c) { c.take_envelopes(false); });
+  troupe.act(near, [&](Context& c) {
+    const Pid to = troupe.pid(near, far);
+    Envelope first = test::envelope(c, "first");
+    const MessageId id = first.id;
+    c.send(to, std::move(first));
+    c.send(to, test::envelope(c, "second"));
+    c.cancel(to, id);
+    c.cancel(to, id);
+  });
+  EXPECT_THAT(troupe.seen(far), ElementsAre("cancelled by 0 first", "cancelled by 0 nothing"));
+  troupe.act(far, [](Context& c) { c.take_envelopes(true); });
+  EXPECT_EQ(troupe.seen(far).back(), "got 0 second");
+}
+
 TEST_F(TwoNodesTest, ARemoteSpawnThatFailsSaysWhy) {
   spawn_there(near, "unheard-of");
   EXPECT_THAT(troupe.seen(near), ElementsAre("spawned 1 error no unheard-of"));
