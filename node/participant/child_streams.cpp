@@ -82,37 +82,44 @@ void StreamPoll::close(Descriptor& descriptor) const {
 // --- the streams of one child ---
 
 Result<std::pair<ChildStreams, ChildStreams::ChildEnds>> ChildStreams::open(StreamPoll& poll,
-                                                                            std::uint64_t child) {
+                                                                            std::uint64_t child,
+                                                                            bool with_extra) {
   auto in = make_pipe();
   auto out = make_pipe();
   auto err = make_pipe();
-  if (!in || !out || !err) return fail(Errc::kInternal, text_of(errno));
+  auto extra = with_extra ? make_pipe() : Pipe{};
+  if (!in || !out || !err || !extra) return fail(Errc::kInternal, text_of(errno));
   make_nonblocking(in->write_end);
   make_nonblocking(out->read_end);
   make_nonblocking(err->read_end);
 
   ChildStreams ours{poll, child};
-  ours.in_ = std::move(in->write_end);
+  ours.in_.end = std::move(in->write_end);
   ours.out_ = std::move(out->read_end);
   ours.err_ = std::move(err->read_end);
-  // Of stdin no more than an error, which needs no asking for, until something waits for room.
-  if (!poll.watch(ours.in_.get(), 0, tag_of(child, kStdin)) ||
+  if (with_extra) {
+    make_nonblocking(extra->write_end);
+    ours.extra_.end = std::move(extra->write_end);
+  }
+  if (!ours.watch(ours.in_) || (with_extra && !ours.watch(ours.extra_)) ||
       !poll.watch(ours.out_.get(), EPOLLIN, tag_of(child, kStdout)) ||
       !poll.watch(ours.err_.get(), EPOLLIN, tag_of(child, kStderr))) {
     return fail(Errc::kInternal, text_of(errno));
   }
-  ChildEnds theirs{std::move(in->read_end), std::move(out->write_end), std::move(err->write_end)};
+  ChildEnds theirs{std::move(in->read_end), std::move(out->write_end), std::move(err->write_end),
+                   std::move(extra->read_end)};
   return std::pair{std::move(ours), std::move(theirs)};
 }
 
 void ChildStreams::close() {
-  poll_->close(in_);
+  poll_->close(in_.end);
+  poll_->close(extra_.end);
   poll_->close(out_);
   poll_->close(err_);
 }
 
-void ChildStreams::feed(Feed& feed) {
-  while (in_.is_open() && !feed.is_done()) {
+void ChildStreams::feed(Input& input, Feed& feed) {
+  while (input.end.is_open() && !feed.is_done()) {
     const std::string_view payload = feed.payload.view();
     const std::size_t of_prefix = std::min(feed.done_bytes, feed.prefix.size());
     const std::size_t of_payload = feed.done_bytes - of_prefix;
@@ -120,21 +127,27 @@ void ChildStreams::feed(Feed& feed) {
     const std::array<iovec, 2> parts{
         {{feed.prefix.data() + of_prefix, feed.prefix.size() - of_prefix},
          {const_cast<char*>(payload.data()) + of_payload, payload.size() - of_payload}}};
-    const ssize_t bytes = ::writev(in_.get(), parts.data(), static_cast<int>(parts.size()));
-    if (bytes < 0 && errno == EAGAIN) return await_room(true);
-    if (bytes < 0) return poll_->close(in_);
+    const ssize_t bytes = ::writev(input.end.get(), parts.data(), static_cast<int>(parts.size()));
+    if (bytes < 0 && errno == EAGAIN) return await_room(input, true);
+    if (bytes < 0) return poll_->close(input.end);
     feed.done_bytes += static_cast<std::size_t>(bytes);
   }
-  await_room(false);
+  await_room(input, false);
 }
 
-void ChildStreams::await_room(bool wanted) {
-  if (!in_.is_open() || wanted == awaits_room_) return;
-  awaits_room_ = wanted;
-  poll_->change(in_.get(), wanted ? std::uint32_t{EPOLLOUT} : 0, tag_of(child_, kStdin));
+/// No more than an error, which needs no asking for, until something waits for room.
+bool ChildStreams::watch(const Input& input) const {
+  return poll_->watch(input.end.get(), 0, tag_of(child_, input.stream));
 }
 
-std::size_t ChildStreams::unread_input_bytes() const { return readable_bytes(in_); }
+void ChildStreams::await_room(Input& input, bool wanted) {
+  if (!input.end.is_open() || wanted == input.awaits_room) return;
+  input.awaits_room = wanted;
+  poll_->change(input.end.get(), wanted ? std::uint32_t{EPOLLOUT} : 0,
+                tag_of(child_, input.stream));
+}
+
+std::size_t ChildStreams::unread_input_bytes() const { return readable_bytes(in_.end); }
 
 std::ptrdiff_t ChildStreams::read(Descriptor& descriptor, std::size_t bytes_max) {
   if (!descriptor.is_open() || bytes_max == 0) return -1;

@@ -1,4 +1,4 @@
-// Our ends of the three standard streams of a child of the operating system.
+// Our ends of the streams of a child of the operating system: the standard three, and one more.
 #pragma once
 
 #include <sys/epoll.h>
@@ -65,7 +65,7 @@ enum class ChildNext {
 /// Thread affinity: its StreamPoll's thread.
 class ChildStreams {
  public:
-  enum Stream : std::uint64_t { kStdin = 0, kStdout = 1, kStderr = 2 };
+  enum Stream : std::uint64_t { kStdin = 0, kStdout = 1, kStderr = 2, kExtra = 3 };
 
   /// An event's tag: the child's number and its stream. Tags below 4 are no child's.
   [[nodiscard]] static constexpr std::uint64_t tag_of(std::uint64_t child, Stream stream) {
@@ -81,12 +81,14 @@ class ChildStreams {
     Descriptor in;
     Descriptor out;
     Descriptor err;
+    Descriptor extra;  // open only where there is one
   };
 
   /// Makes the pipes and watches them. Errors: kInternal, with what the system said.
-  /// REQUIRES: `child` is at least 1.
+  /// `with_extra`: one more input, at the child's descriptor 3. REQUIRES: `child` is at least 1.
   [[nodiscard]] static Result<std::pair<ChildStreams, ChildEnds>> open(StreamPoll& poll,
-                                                                       std::uint64_t child);
+                                                                       std::uint64_t child,
+                                                                       bool with_extra);
 
   ChildStreams(ChildStreams&&) = default;
   ChildStreams& operator=(ChildStreams&&) = delete;
@@ -96,11 +98,14 @@ class ChildStreams {
 
   /// Writes as much as there is room for; an event of stdin says when there is more. A child that
   /// reads no more closes stdin.
-  void feed(Feed& feed);
-  void close_input() { poll_->close(in_); }
+  void feed(Feed& feed) { this->feed(in_, feed); }
+  void close_input() { poll_->close(in_.end); }
+  /// The same for the extra input, with events of its own.
+  void feed_extra(Feed& feed) { this->feed(extra_, feed); }
+  void close_extra() { poll_->close(extra_.end); }
   /// Written and not read by the child.
   [[nodiscard]] std::size_t unread_input_bytes() const;
-  [[nodiscard]] bool input_is_open() const { return in_.is_open(); }
+  [[nodiscard]] bool input_is_open() const { return in_.end.is_open(); }
 
   /// What there is of stdout now, at most `bytes_max` of it, in the poll's buffer: valid until the
   /// next call of any child's. Empty: nothing now, or its end, which closes it.
@@ -115,18 +120,26 @@ class ChildStreams {
   [[nodiscard]] const std::string& stderr_tail() const { return stderr_tail_; }
 
  private:
+  struct Input {
+    Stream stream;
+    Descriptor end = {};
+    bool awaits_room = false;
+  };
+
   ChildStreams(StreamPoll& poll, std::uint64_t child) : poll_(&poll), child_(child) {}
 
   /// As read(2), but -1 for a closed one too; closes it at its end.
   [[nodiscard]] std::ptrdiff_t read(Descriptor& descriptor, std::size_t bytes_max);
-  void await_room(bool wanted);
+  void feed(Input& input, Feed& feed);
+  void await_room(Input& input, bool wanted);
+  [[nodiscard]] bool watch(const Input& input) const;
 
   StreamPoll* poll_;
   std::uint64_t child_;
-  Descriptor in_;
+  Input in_{kStdin};
+  Input extra_{kExtra};
   Descriptor out_;
   Descriptor err_;
-  bool awaits_room_ = false;
   std::string stderr_tail_;
 };
 

@@ -112,7 +112,7 @@ void CommandLoop::obey(Begin begin) { waiting_.push_back(std::move(begin)); }
 
 void CommandLoop::obey(Open open) {
   const std::uint64_t number = open.ticket->number();
-  auto streams = start_child(number, open.command.text, open.command.environment);
+  auto streams = start_child(number, open.command.text, open.command.environment, false);
   if (!streams) {
     if (open.ticket->claim()) open.events.ended(cannot_start(streams.error()));
     return;
@@ -165,7 +165,8 @@ void CommandLoop::start_waiting() {
 
 void CommandLoop::start(Begin begin) {
   const std::uint64_t number = begin.ticket->number();
-  auto streams = start_child(number, begin.command.text, begin.command.environment);
+  auto streams = start_child(number, begin.command.text, begin.command.environment,
+                             begin.command.extra_input.has_value());
   if (!streams) {
     if (begin.ticket->claim()) begin.completion(tl::unexpected(cannot_start(streams.error())));
     return;
@@ -174,22 +175,26 @@ void CommandLoop::start(Begin begin) {
   const auto child =
       children_.try_emplace(number, Child{CommandTask{*std::move(streams), std::move(begin)}})
           .first;
-  follow(child, std::get<CommandTask>(child->second.task).on_stdin(false));
+  auto& task = std::get<CommandTask>(child->second.task);
+  follow(child, task.on_stdin(false));
+  follow(child, task.on_extra(false));  // neither ends it
 }
 
 tl::expected<ChildStreams, std::string> CommandLoop::start_child(
-    std::uint64_t number, const std::string& text, const CommandEnvironment& environment) {
+    std::uint64_t number, const std::string& text, const CommandEnvironment& environment,
+    bool with_extra) {
   if (has_zero_byte(text, environment)) {
     return tl::unexpected<std::string>("a zero byte in the command or its environment");
   }
   if (auto ready = ensure_minder(); !ready) return tl::unexpected(std::move(ready.error().detail));
-  auto opened = ChildStreams::open(poll_, number);
+  auto opened = ChildStreams::open(poll_, number, with_extra);
   if (!opened) return tl::unexpected(std::move(opened.error().detail));
   Descriptor file = text_file(text, environment);
   if (!file.is_open()) return tl::unexpected(text_of(errno));
   auto& [ours, theirs] = *opened;
-  minder_->send({minder::Kind::kStart, 0, number}, {std::move(file), std::move(theirs.in),
-                                                    std::move(theirs.out), std::move(theirs.err)});
+  minder_->send({minder::Kind::kStart, with_extra ? minder::kExtra + 1 : minder::kExtra, number},
+                {std::move(file), std::move(theirs.in), std::move(theirs.out),
+                 std::move(theirs.err), std::move(theirs.extra)});
   return std::move(ours);
 }
 
@@ -287,6 +292,11 @@ void CommandLoop::on_stream(std::uint64_t tag, std::uint32_t events) {
     case ChildStreams::kStdin: {
       const bool is_broken = (events & EPOLLERR) != 0;
       return follow(child, std::visit([&](auto& any) { return any.on_stdin(is_broken); }, task));
+    }
+    case ChildStreams::kExtra: {
+      auto* command = std::get_if<CommandTask>(&task);
+      if (command == nullptr) return;  // no other has one
+      return follow(child, command->on_extra((events & EPOLLERR) != 0));
     }
     case ChildStreams::kStdout:
       return follow(

@@ -64,7 +64,8 @@ class CommandLoop {
   void start(command_runner::Begin begin);
   /// Has the minder start one. Errors: why it cannot, for people.
   [[nodiscard]] tl::expected<ChildStreams, std::string> start_child(
-      std::uint64_t number, const std::string& text, const CommandEnvironment& environment);
+      std::uint64_t number, const std::string& text, const CommandEnvironment& environment,
+      bool with_extra);
   [[nodiscard]] bool kill_waiting(std::uint64_t number);
   void tell_minder_to_kill(std::uint64_t number);
   void erase(Children::iterator child);

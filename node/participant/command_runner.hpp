@@ -18,12 +18,13 @@ namespace liminal {
 /// Added to the environment of the node, replacing what has the same name there.
 using CommandEnvironment = std::vector<std::pair<std::string, std::string>>;
 
-/// One input, one output.
+/// One input, one output; and, where it is asked for, another input.
 struct Command {
   std::string text;  // for sh -c
   CommandEnvironment environment = {};
   Payload input = {};
   std::size_t output_bytes_max;
+  std::optional<Payload> extra_input = {};  // at descriptor 3, which is closed where there is none
 };
 
 /// What the command wrote to stdout if it ended with exit status 0, else why it is a failure, on
@@ -99,13 +100,14 @@ class [[nodiscard]] RunningPipe : public RunningChild {
 
 /// Owns one minder process and one thread, which feeds stdin, reads stdout and stderr, and tells
 /// ends. A child has ended when its main process has and what that had written by then is read; a
-/// descendant that holds stdout open delays nothing, and is killed. A command's stdin left unread
+/// descendant that holds stdout open delays nothing, and is killed. A command's input left unread
 /// is no failure. Of stderr the end is kept.
 ///
 /// If the minder dies, so do all children ("minder died"); the next one gets a new minder.
 ///
 /// Bound: `commands_max` commands run at once, more wait for their turn in order; pipes, which do
-/// not end by themselves, are the caller's to bound. Each child takes three descriptors here.
+/// not end by themselves, are the caller's to bound. Each child takes three descriptors here, four
+/// with an extra input.
 ///
 /// Thread-safety: run() may be called from any thread.
 /// Lifetime: the destructor blocks until every child and the minder are gone; what they would

@@ -11,12 +11,19 @@ CommandTask::CommandTask(ChildStreams streams, command_runner::Begin begin)
       ticket_(std::move(begin.ticket)),
       completion_(std::move(begin.completion)),
       input_{.payload = std::move(begin.command.input)},
+      extra_input_{.payload = std::move(begin.command.extra_input).value_or(Payload{})},
       output_bytes_max_(begin.command.output_bytes_max) {}
 
 ChildNext CommandTask::on_stdin(bool is_broken) {
   streams_.feed(input_);
   // Left unread it is no failure.
   if (is_broken || input_.is_done()) streams_.close_input();
+  return ChildNext::kGoesOn;
+}
+
+ChildNext CommandTask::on_extra(bool is_broken) {
+  streams_.feed_extra(extra_input_);
+  if (is_broken || extra_input_.is_done()) streams_.close_extra();
   return ChildNext::kGoesOn;
 }
 

@@ -1,4 +1,4 @@
-// A child that gets one input and is asked for one output.
+// A child that gets one input, or two, and is asked for one output.
 #pragma once
 
 #include <memory>
@@ -18,6 +18,8 @@ class CommandTask {
 
   /// Stdin has room, or nobody reads it any more.
   ChildNext on_stdin(bool is_broken);
+  /// The same for the extra input.
+  ChildNext on_extra(bool is_broken);
   ChildNext on_stdout(std::size_t bytes_max);
   void on_stderr(std::size_t bytes_max) { streams_.read_stderr(bytes_max); }
 
@@ -35,6 +37,7 @@ class CommandTask {
   std::shared_ptr<command_runner::Ticket> ticket_;  // shared with the holder, on another thread
   CommandRunner::Completion completion_;
   Feed input_;
+  Feed extra_input_;
   std::size_t output_bytes_max_;
   std::string output_;
 };

@@ -129,17 +129,21 @@ void MinderLink::flush() {
     msghdr header{};
     header.msg_iov = &part;
     header.msg_iovlen = 1;
-    std::array<int, minder::kDescriptors> numbers;
+    std::array<int, minder::kDescriptorsMax> numbers;
     alignas(cmsghdr) char control[CMSG_SPACE(sizeof numbers)] = {};
     if (next.files[minder::kText].is_open()) {
-      for (std::size_t i = 0; i < numbers.size(); ++i) numbers[i] = next.files[i].get();
+      std::size_t count = 0;
+      for (const Descriptor& file : next.files) {
+        if (file.is_open()) numbers[count++] = file.get();
+      }
+      const std::size_t bytes = count * sizeof numbers[0];
       header.msg_control = control;
-      header.msg_controllen = sizeof control;
+      header.msg_controllen = CMSG_SPACE(bytes);
       cmsghdr* rights = CMSG_FIRSTHDR(&header);
       rights->cmsg_level = SOL_SOCKET;
       rights->cmsg_type = SCM_RIGHTS;
-      rights->cmsg_len = CMSG_LEN(sizeof numbers);
-      std::memcpy(CMSG_DATA(rights), numbers.data(), sizeof numbers);
+      rights->cmsg_len = CMSG_LEN(bytes);
+      std::memcpy(CMSG_DATA(rights), numbers.data(), bytes);
     }
     if (::sendmsg(socket_.get(), &header, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
       if (errno == EINTR) continue;

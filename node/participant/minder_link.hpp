@@ -25,7 +25,7 @@ namespace liminal {
 /// Errors: whatever ends the conversation with the minder makes is_gone() true, for good.
 class MinderLink {
  public:
-  using Files = std::array<Descriptor, minder::kDescriptors>;
+  using Files = std::array<Descriptor, minder::kDescriptorsMax>;  // the last one may be none
 
   /// Errors: kInternal, with what the system said.
   [[nodiscard]] static Result<MinderLink> start(const std::string& program);

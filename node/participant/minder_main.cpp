@@ -41,7 +41,7 @@ constexpr int kGuardPatienceMs = 250;  // then guards that do not end are killed
 // From the minder to a guard: kill your command. Blocked in both, so that none is lost.
 constexpr int kOrder = SIGUSR1;
 
-using Descriptors = std::array<int, kDescriptors>;
+using Descriptors = std::array<int, kDescriptorsMax>;  // -1: none
 
 void close_all(const Descriptors& descriptors) {
   for (const int descriptor : descriptors) {
@@ -50,9 +50,9 @@ void close_all(const Descriptors& descriptors) {
 }
 
 /// A node that is gone is noticed elsewhere.
-void report(Kind kind, std::uint64_t command, int value) {
+void report(Kind kind, std::uint64_t command, int value, int socket = kSocket) {
   const Message message{kind, value, command};
-  while (::send(kSocket, &message, sizeof message, MSG_NOSIGNAL) < 0 && errno == EINTR) {
+  while (::send(socket, &message, sizeof message, MSG_NOSIGNAL) < 0 && errno == EINTR) {
   }
 }
 
@@ -164,12 +164,18 @@ class Program {
   ::dup2(files[kStdin], STDIN_FILENO);
   ::dup2(files[kStdout], STDOUT_FILENO);
   ::dup2(files[kStderr], STDERR_FILENO);
+  int socket = kSocket;
+  if (files[kExtra] >= 0) {
+    // The socket stands in its place. Above all that came: none of those is at its place by itself.
+    socket = ::fcntl(kSocket, F_DUPFD_CLOEXEC, kExtraTarget + 1);
+    ::dup2(files[kExtra], kExtraTarget);
+  }
   for (int number = 1; number < NSIG; ++number) ::signal(number, SIG_DFL);
   sigset_t none;
   ::sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
   program.execute();
-  report(Kind::kFailed, command, errno);
+  report(Kind::kFailed, command, errno, socket);
   ::_exit(127);
 }
 
@@ -316,18 +322,18 @@ class Minder {
       if (bytes < 0 && errno == EINTR) continue;
       if (bytes < 0) return errno == EAGAIN;
       if (bytes == 0) return false;
-      const bool has_files = take_files(header, files);
+      const bool has_files = take_files(header, files, order.value);
       if (bytes == sizeof order) obey(order, files, has_files);
       close_all(files);
     }
   }
 
-  static bool take_files(msghdr& header, Descriptors& files) {
+  static bool take_files(msghdr& header, Descriptors& files, std::int32_t count) {
     const cmsghdr* control = CMSG_FIRSTHDR(&header);
     if (control == nullptr || control->cmsg_type != SCM_RIGHTS) return false;
     const std::size_t bytes = control->cmsg_len - CMSG_LEN(0);
     std::memcpy(files.data(), CMSG_DATA(control), bytes < sizeof files ? bytes : sizeof files);
-    return bytes == sizeof files;
+    return bytes == static_cast<std::size_t>(count) * sizeof files[0];
   }
 
   void obey(const Message& order, const Descriptors& files, bool has_files) {

@@ -10,13 +10,24 @@ inline constexpr int kSocket = 3;
 
 /// What comes with kStart as SCM_RIGHTS, in this order. `text` is a memory file, because commands
 /// and environments may be longer than a datagram: the shell's command, then each NAME=VALUE to be
-/// added to the environment, every one of them ended by a zero byte.
-enum Descriptor : int { kText = 0, kStdin = 1, kStdout = 2, kStderr = 3, kDescriptors = 4 };
+/// added to the environment, every one of them ended by a zero byte. kExtra comes only with a
+/// command that is to have it, as its descriptor 3; any other has none there.
+enum Descriptor : int {
+  kText = 0,
+  kStdin = 1,
+  kStdout = 2,
+  kStderr = 3,
+  kExtra = 4,
+  kDescriptorsMax = 5,
+};
+
+/// Where a command finds its kExtra.
+inline constexpr int kExtraTarget = 3;
 
 enum class Kind : std::uint32_t {
   // to the minder
-  kStart = 1,
-  kKill = 2,  // an unknown command is one that ended: fine
+  kStart = 1,  // value: how many descriptors come with it
+  kKill = 2,   // an unknown command is one that ended: fine
   // to the runner
   kStarted = 3,  // value: the pid, which is its process group's too
   kExited = 4,   // value: the wait status

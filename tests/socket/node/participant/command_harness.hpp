@@ -69,6 +69,13 @@ class CommandTest : public ::testing::Test {
             .output_bytes_max = kOutputBytesMax};
   }
 
+  /// With an extra input.
+  [[nodiscard]] std::string run_with_extra(std::string text, std::string input, std::string extra) {
+    Command made = command(std::move(text), std::move(input));
+    made.extra_input = Payload{std::move(extra)};
+    return Call{*runner, std::move(made)}.text();
+  }
+
   [[nodiscard]] std::string run(std::string text, std::string input = {}) {
     return Call{*runner, command(std::move(text), std::move(input))}.text();
   }

@@ -84,6 +84,34 @@ TEST_F(CommandRunnerTest, StdinLeftUnreadIsNoFailure) {
   EXPECT_EQ(run("exec <&-; echo closed", much), "ok closed\n");
 }
 
+TEST_F(CommandRunnerTest, AnExtraInputIsAtDescriptorThreeAndEnds) {
+  EXPECT_EQ(run_with_extra("cat; cat <&3", "in ", "extra"), "ok in extra");
+  EXPECT_EQ(run_with_extra("cat <&3; cat", "in ", "extra"), "ok extrain ");
+  EXPECT_EQ(run_with_extra("cat <&3; echo end", "", ""), "ok end\n");
+  EXPECT_EQ(run_with_extra("exit 3", "", "x"), "exit status 3");
+}
+
+TEST_F(CommandRunnerTest, WithoutOneDescriptorThreeIsNotOpen) {
+  const std::string look = "if { true <&3; } 2>/dev/null; then echo open; else echo closed; fi";
+  EXPECT_EQ(run_with_extra(look, "", ""), "ok open\n");
+  EXPECT_EQ(run(look), "ok closed\n");
+}
+
+TEST_F(CommandRunnerTest, LargeInputsPassTogetherOrOneAfterTheOtherOrNotAtAll) {
+  const std::string input = many_bytes(3'000'000), extra = many_bytes(2'000'000);
+  EXPECT_EQ(run_with_extra("wc -c <&3; wc -c", input, extra), "ok 2000000\n3000000\n");
+  EXPECT_EQ(run_with_extra("wc -c; wc -c <&3", input, extra), "ok 3000000\n2000000\n");
+  EXPECT_EQ(run_with_extra("cat <&3", input, extra), "ok " + extra);
+  EXPECT_EQ(run_with_extra("true", input, extra), "ok ");
+  EXPECT_EQ(run_with_extra("exec <&- 3<&-; echo read nothing", input, extra), "ok read nothing\n");
+  EXPECT_EQ(run_with_extra("head -c 5 <&3 >/dev/null; wc -c", input, extra), "ok 3000000\n");
+}
+
+TEST_F(CommandRunnerTest, AShellThatCannotStartIsSaidWithAnExtraInputToo) {
+  EXPECT_THAT(run_with_extra("true " + std::string(200'000, 'x'), "", "x"),
+              HasSubstr("cannot start: "));
+}
+
 TEST_F(CommandRunnerTest, ACommandMayBeLongButNotEndless) {
   EXPECT_EQ(run(": " + std::string(131072 - 64, 'x') + "; echo ok"), "ok ok\n");
   EXPECT_EQ(run(": " + std::string(131072, 'x')), "cannot start: Argument list too long");
