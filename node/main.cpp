@@ -90,7 +90,7 @@ int main(int argc, char** argv) {
   if (!options) return complain(options.error());
   // What is this node's own must not become its children's: a command in a service may be a node.
   for (const char* own :
-       {"LIMINAL_NAME", "LIMINAL_SERVICE", "LIMINAL_LABEL", "LIMINAL_CONFIG",
+       {"LIMINAL_NAME", "LIMINAL_SERVICE", "LIMINAL_COMPENSATE", "LIMINAL_LABEL", "LIMINAL_CONFIG",
         "LIMINAL_JOIN_TIMEOUT", "LIMINAL_ISOLATION_TIMEOUT", "LIMINAL_LOG_LEVEL",
         "LIMINAL_MAILBOX_MAX", "LIMINAL_MAILBOX_BYTES_MAX", "LIMINAL_OUTBOX_MAX",
         "LIMINAL_PARTICIPANTS_MAX", "LIMINAL_CONVERSATIONS_MAX", "LIMINAL_LINKS_MAX",

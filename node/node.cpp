@@ -49,7 +49,7 @@ Result<std::unique_ptr<Node>> Node::create(Settings settings,
 Result<void> Node::add_services(const std::vector<ServiceDefinition>& services) {
   std::optional<ServiceRegistry::ExecSupport> exec;
   if (std::any_of(services.begin(), services.end(),
-                  [](const ServiceDefinition& service) { return has_children(service.kind); })) {
+                  [](const ServiceDefinition& service) { return has_children(service); })) {
     auto runner = CommandRunner::start({});
     if (!runner) return tl::unexpected<Error>(std::move(runner.error()));
     runner_ = std::move(*runner);
@@ -68,8 +68,8 @@ Result<void> Node::add_services(const std::vector<ServiceDefinition>& services) 
   return {};
 }
 
-Result<void> Node::offer(ServiceName name, BehaviourFactory factory) {
-  return registry_->add(std::move(name), std::move(factory));
+Result<void> Node::offer(ServiceName name, BehaviourFactory factory, Undo undo) {
+  return registry_->add(std::move(name), std::move(factory), undo);
 }
 
 Result<void> Node::start(Duration join_timeout) {

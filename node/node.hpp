@@ -60,8 +60,15 @@ class Node {
   Node(const Node&) = delete;
   Node& operator=(const Node&) = delete;
 
-  /// A service with a behaviour in C++. REQUIRES: not started. Errors: kUsage.
-  [[nodiscard]] Result<void> offer(ServiceName name, BehaviourFactory factory);
+  /// A service with a behaviour in C++, made by factory(), which may be called from any thread and
+  /// returns a unique_ptr to it: if that behaviour has a compensate() of its own, the service
+  /// compensates. REQUIRES: not started. Errors: kUsage.
+  template <TypedBehaviourFactory Factory>
+  [[nodiscard]] Result<void> offer(ServiceName name, Factory factory) {
+    return offer(std::move(name), BehaviourFactory{std::move(factory)}, undo_of<Factory>());
+  }
+  /// The same where the factory returns a unique_ptr<ParticipantBehaviour>, which does not say.
+  [[nodiscard]] Result<void> offer(ServiceName name, BehaviourFactory factory, Undo undo);
 
   /// Starts its threads and begins to join. Errors: kUsage (not an endpoint), kTransport.
   [[nodiscard]] Result<void> begin();

@@ -1,5 +1,6 @@
 #include "node/node_options.hpp"
 
+#include <algorithm>
 #include <set>
 #include <utility>
 
@@ -16,6 +17,33 @@ constexpr std::uint64_t kSmallest = std::uint64_t{64} * 1024;  // below, a bound
 std::optional<std::string> wrong_service(const std::string& value) {
   if (parse_service(value)) return std::nullopt;
   return "NAME=KIND, where KIND is " + std::string{kServiceKinds} + ", e.g. upper=exec:tr a-z A-Z";
+}
+
+std::optional<std::string> wrong_compensation(const std::string& value) {
+  if (parse_compensation(value)) return std::nullopt;
+  return std::string{kCompensationForm};
+}
+
+/// Gives each service its compensation. Errors: kUsage.
+Result<void> add_compensations(const config::Parsed& parsed,
+                               std::vector<ServiceDefinition>& services) {
+  const auto& texts = parsed.values("compensate");
+  for (std::size_t i = 0; i < texts.size(); ++i) {
+    auto compensation = parse_compensation(texts[i]);
+    if (!compensation) return tl::unexpected<Error>(std::move(compensation.error()));
+    const auto service = std::find_if(
+        services.begin(), services.end(),
+        [&](const ServiceDefinition& each) { return each.name == compensation->service; });
+    if (service == services.end()) {
+      return tl::unexpected(
+          parsed.complaint("compensate", i, "the name of a --service of this node"));
+    }
+    if (service->compensation) {
+      return tl::unexpected(parsed.complaint("compensate", i, "each service once"));
+    }
+    service->compensation = std::move(compensation->command);
+  }
+  return {};
 }
 
 }  // namespace
@@ -39,6 +67,12 @@ config::Options node_option_table() {
                      .help = "a service to offer; KIND is " + std::string{kServiceKinds},
                      .repeatable = true,
                      .wrong = wrong_service});
+  options.push_back({.name = "compensate",
+                     .placeholder = "NAME=exec:COMMAND",
+                     .help = "what undoes the requests of a service: the request on stdin, its "
+                             "reply on descriptor 3",
+                     .repeatable = true,
+                     .wrong = wrong_compensation});
   options.push_back({.name = "label",
                      .placeholder = "KEY=VALUE",
                      .help = "something to know the node by",
@@ -117,6 +151,9 @@ Result<NodeOptions> read_node_options(const config::Parsed& parsed) {
                                     "' is given twice (--service): give each service once");
     }
     options.services.push_back(std::move(*service));
+  }
+  if (auto added = add_compensations(parsed, options.services); !added) {
+    return tl::unexpected<Error>(std::move(added.error()));
   }
   std::set<std::string> keys;
   for (const auto& text : parsed.values("label")) {

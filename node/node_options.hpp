@@ -22,7 +22,8 @@ struct NodeOptions {
 /// The table that Options reads; its help is the node's.
 [[nodiscard]] config::Options node_option_table();
 
-/// Errors: kUsage, on one line: a service twice, a label twice.
+/// Errors: kUsage, on one line: a service twice, a label twice, a compensation twice or of no
+/// service.
 /// REQUIRES: `parsed` came from that table, with the outcome kRun.
 [[nodiscard]] Result<NodeOptions> read_node_options(const config::Parsed& parsed);
 

@@ -133,6 +133,11 @@ Error Parsed::complaint(const std::string& name, const std::string& what_would_b
   return Error{Errc::kUsage, label + ": write " + what_would_be_right};
 }
 
+Error Parsed::complaint(const std::string& name, std::size_t index,
+                        const std::string& what_would_be_right) const {
+  return Error{Errc::kUsage, entry(name).labels.at(index) + ": write " + what_would_be_right};
+}
+
 Options::Options(Usage usage, std::vector<Option> options)
     : usage_(std::move(usage)), options_(std::move(options)) {
   for (Option& option : options_) {

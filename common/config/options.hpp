@@ -77,6 +77,9 @@ class Parsed {
   /// followed by ": write " and `what_would_be_right`.
   [[nodiscard]] Error complaint(const std::string& name,
                                 const std::string& what_would_be_right) const;
+  /// Of one that may be repeated: about values(name)[index].
+  [[nodiscard]] Error complaint(const std::string& name, std::size_t index,
+                                const std::string& what_would_be_right) const;
 
  private:
   friend class Options;

@@ -1,47 +1,32 @@
 // A participant that runs a shell command for each request.
 #pragma once
 
-#include <cstdint>
-#include <functional>
-#include <optional>
-#include <string>
-
-#include "common/base/ids.hpp"
-#include "node/participant/command_runner.hpp"
 #include "node/participant/participant_process.hpp"
+#include "node/participant/service_command.hpp"
 
 namespace liminal {
 
-/// How what happened on another thread reaches a process: Scheduler::send_local().
-using PostLocal = std::function<bool(const Pid& to, LocalMessagePtr message)>;
-
 /// The payload is the command's stdin, its stdout the reply. A command that fails is this
 /// participant's crash; a participant that ends takes its command with it. The command of a request
-/// that expires is killed, which is no crash; the next one starts when it is gone.
-///
-/// The command finds LIMINAL_CALL_CONVERSATION, _SERVICE, _NODE, _MESSAGE (the idempotence key),
-/// _ATTEMPT and _ACTION (process) in its environment.
-///
-/// Lifetime: `runner` is used in turns only.
+/// that expires or is cancelled is killed, which is no crash; the next one starts when it is gone.
 class ExecParticipant final : public ParticipantProcess {
  public:
-  struct Settings {
-    NodeName node;
-    ServiceName service;
-    std::string command;
-  };
-
-  ExecParticipant(ParticipantSlot slot, Settings settings, CommandRunner& runner, PostLocal post);
+  ExecParticipant(ParticipantSlot slot, ServiceCommand command, std::optional<ServiceCommand> undo)
+      : ParticipantProcess(std::move(slot), std::move(undo)), command_(std::move(command)) {}
 
  private:
-  void begin(Context& context, const Request& request) override;
-  void interrupt(Context& context) override;
-  bool on_local(Context& context, LocalMessage& message) override;
+  void begin(Context& context, const Request& request) override {
+    command_.process(context.self(), request, ledger().payload_bytes_max.load());
+  }
+  void interrupt(Context&) override { command_.kill(); }
+  bool on_local(Context& context, LocalMessage& message) override {
+    auto outcome = command_.take_outcome(message);
+    if (!outcome) return false;
+    conclude(context, *std::move(outcome));
+    return true;
+  }
 
-  Settings settings_;
-  CommandRunner& runner_;
-  PostLocal post_;
-  std::optional<RunningCommand> running_;
+  ServiceCommand command_;
 };
 
 }  // namespace liminal

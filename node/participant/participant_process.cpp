@@ -5,27 +5,68 @@
 namespace liminal {
 namespace {
 
-// How often a request that waits for the lease looks for it.
+// How often what waits for the lease looks for it.
 constexpr Duration kLeaseLook = std::chrono::milliseconds{50};
+
+Request request_in(Envelope envelope) {
+  return {.id = envelope.id,
+          .conversation = envelope.conversation,
+          .attempt = envelope.attempt,
+          .schema = std::move(envelope.schema),
+          .trace = std::move(envelope.trace),
+          .deadline = envelope.deadline,
+          .headers = std::move(envelope.headers),
+          .payload = std::move(envelope.payload)};
+}
+
+// REQUIRES: it says which request is to be undone, and a reply within the payload.
+Compensation compensation_in(Envelope envelope) {
+  Compensation made{.request = {.id = *envelope.parent, .conversation = envelope.conversation},
+                    .id = envelope.id,
+                    .attempt = envelope.attempt,
+                    .deadline = envelope.deadline};
+  if (envelope.reply_at) {
+    const std::string_view all = envelope.payload.view();
+    const auto reply_at = static_cast<std::size_t>(*envelope.reply_at);
+    made.reply = Payload{std::string{all.substr(reply_at)}};
+    envelope.payload = Payload{std::string{all.substr(0, reply_at)}};
+  }
+  const MessageId undone = made.request.id;
+  made.request = request_in(std::move(envelope));
+  made.request.id = undone;
+  return made;
+}
+
+bool is_whole(const Envelope& envelope) {
+  return envelope.parent && envelope.reply_at.value_or(0) <= envelope.payload.size();
+}
 
 }  // namespace
 
 void ParticipantProcess::handle(Context& context, Message message) {
   if (crashed_) return;
   if (auto* received = std::get_if<message::Received>(&message)) {
-    if (received->envelope.kind != EnvelopeKind::kRequest) return ignore();
+    const Envelope& envelope = received->envelope;
+    if (!is_asked(envelope.kind)) return ignore();
+    if (envelope.kind == EnvelopeKind::kCompensate && !is_whole(envelope)) return ignore();
     take(received->from, std::move(received->envelope));
+  } else if (auto* cancelled = std::get_if<message::Cancelled>(&message)) {
+    cancel(context, std::move(*cancelled));
   } else if (auto* refused = std::get_if<message::Refused>(&message)) {
     take_back(context, std::move(*refused));
   } else if (const auto* fired = std::get_if<message::TimerFired>(&message)) {
     if (!on_timer(context, fired->timer)) return ignore();
   } else if (auto* local = std::get_if<LocalMessagePtr>(&message)) {
-    if (!*local || !on_local(context, **local)) return ignore();
+    if (!*local || !on_local_message(context, **local)) return ignore();
   } else {
     return ignore();
   }
   begin_next(context);
-  context.take_envelopes(!current_ && !again_);
+  context.take_envelopes(!current_ && !again_ && !leaving_);
+  if (leaving_ && !current_ && !overdue_ && !again_ && !crashed_) {
+    crashed_ = true;
+    context.exit(ExitReason::normal());
+  }
 }
 
 bool ParticipantProcess::on_timer(Context& context, TimerId timer) {
@@ -41,49 +82,94 @@ bool ParticipantProcess::on_timer(Context& context, TimerId timer) {
   return true;
 }
 
+bool ParticipantProcess::on_local_message(Context& context, LocalMessage& message) {
+  if (undo_) {
+    if (auto outcome = undo_->take_outcome(message)) {
+      conclude(context, *std::move(outcome));
+      return true;
+    }
+  }
+  return on_local(context, message);
+}
+
 void ParticipantProcess::take(const Pid& from, Envelope envelope) {
-  current_.emplace(Asked{from, envelope.wants_reply,
-                         Request{.id = envelope.id,
-                                 .conversation = envelope.conversation,
-                                 .attempt = envelope.attempt,
-                                 .schema = std::move(envelope.schema),
-                                 .trace = std::move(envelope.trace),
-                                 .deadline = envelope.deadline,
-                                 .headers = std::move(envelope.headers),
-                                 .payload = std::move(envelope.payload)}});
+  Debt debt = debt_of(from, envelope);
+  if (envelope.kind == EnvelopeKind::kCompensate) {
+    current_.emplace(Asked{std::move(debt), compensation_in(std::move(envelope))});
+  } else {
+    current_.emplace(Asked{std::move(debt), request_in(std::move(envelope))});
+  }
 }
 
 /// Begins what was taken out of the mailbox, unless something speaks against its starting now.
 void ParticipantProcess::begin_next(Context& context) {
   if (crashed_ || begun_ || !current_) return;
-  const auto& deadline = current_->request.deadline;
+  const auto deadline = current_->deadline();
   if (deadline && *deadline <= context.now()) return expire(context);
-  if (!overdue_ && !again_ && may_begin(context)) {
-    begun_ = true;
-    begin(context, current_->request);
+  if (!overdue_ && !again_ && may_begin(context)) begin_current(context);
+  if (crashed_ || !current_ || !deadline || deadline_timer_) return;
+  deadline_timer_ = context.start_timer(*deadline - context.now());
+}
+
+void ParticipantProcess::begin_current(Context& context) {
+  begun_ = true;
+  const auto* compensation = std::get_if<Compensation>(&current_->work);
+  if (compensation == nullptr) {
+    begin(context, std::get<Request>(current_->work));
+  } else if (undo_) {
+    undo_->compensate(context.self(), *compensation, ledger().payload_bytes_max.load());
+  } else {
+    begin_undo(context, *compensation);
   }
-  if (crashed_ || !current_ || !current_->request.deadline || deadline_timer_) return;
-  deadline_timer_ = context.start_timer(*current_->request.deadline - context.now());
+}
+
+void ParticipantProcess::begin_undo(Context& context, const Compensation&) {
+  crash(context, "asked to undo a request, which this service cannot");
 }
 
 /// Without a lease the broker may have declared this node down, and another may be doing the work.
 bool ParticipantProcess::may_begin(Context& context) {
-  if (current_->from.is_local() || context.now() < ledger().lease_until.load()) return true;
+  if (current_->debt.to.is_local() || context.now() < ledger().lease_until.load()) return true;
   if (!lease_timer_) lease_timer_ = context.start_timer(kLeaseLook);
   return false;
 }
 
 void ParticipantProcess::expire(Context& context) {
-  answer(context, take_current(context), EnvelopeKind::kExpired, {});
-  if (!std::exchange(begun_, false)) return;
-  overdue_ = true;
+  const bool was_begun = begun_;
+  const bool was_interrupted = interrupted_;
+  Debt debt = end_current(context);
+  answer(context, debt, EnvelopeKind::kExpired, {});
+  if (!was_begun) return;
+  overdue_ = std::move(debt);
+  interrupted_ = was_interrupted;
+  interrupt_current(context);
+}
+
+void ParticipantProcess::cancel(Context& context, message::Cancelled cancelled) {
+  if (cancelled.taken) {
+    if (!is_asked(cancelled.taken->kind)) return;  // who answers waits for nothing
+    answer(context, debt_of(cancelled.from, *cancelled.taken), EnvelopeKind::kCancelled, {});
+    return;
+  }
+  if (!current_ || current_->debt.asked != cancelled.message ||
+      current_->debt.to != cancelled.from) {
+    return;  // it was answered before
+  }
+  if (begun_) return interrupt_current(context);
+  answer(context, end_current(context), EnvelopeKind::kCancelled, {});
+}
+
+void ParticipantProcess::interrupt_current(Context& context) {
+  if (std::exchange(interrupted_, true)) return;
+  if (undo_ && undo_->is_running()) return undo_->kill();
   interrupt(context);
 }
 
-ParticipantProcess::Asked ParticipantProcess::take_current(Context& context) {
+ParticipantProcess::Debt ParticipantProcess::end_current(Context& context) {
   if (deadline_timer_) context.cancel_timer(*deadline_timer_);
   deadline_timer_.reset();
-  return *std::exchange(current_, std::nullopt);
+  if (std::exchange(begun_, false)) interrupted_ = false;
+  return std::move(std::exchange(current_, std::nullopt)->debt);
 }
 
 /// Answers come back in the order in which they were sent.
@@ -107,23 +193,41 @@ void ParticipantProcess::answer_again(Context& context) {
 }
 
 void ParticipantProcess::finish(Context& context, std::optional<Payload> reply) {
-  if (std::exchange(overdue_, false)) {
-    if (reply) ++ledger().late_replies;
+  if (const auto late = std::exchange(overdue_, std::nullopt)) {
+    interrupted_ = false;
+    if (!reply) return;
+    ++ledger().late_replies;
+    if (!late->wants_reply) return;
+    context.dead_letter(
+        DeadLetterCause::kLateReply, context.self(), late->to,
+        answer_to(*late, context.new_message_id(), EnvelopeKind::kReply, *std::move(reply)));
     return;
   }
-  begun_ = false;
-  const Asked asked = take_current(context);
+  const Debt debt = end_current(context);
+  const bool replies = debt.wants_reply && reply && !debt.undoes;
   const std::size_t bytes_max = ledger().payload_bytes_max.load();
-  if (asked.wants_reply && reply && reply->size() > bytes_max) {
+  if (replies && reply->size() > bytes_max) {
     crash(context, "reply of " + std::to_string(reply->size()) + " bytes exceeds payload-max (" +
                        std::to_string(bytes_max) + " bytes)");
     return;
   }
-  if (asked.wants_reply && reply) {
-    answer(context, asked, EnvelopeKind::kReply, *std::move(reply));
-  } else {
-    answer(context, asked, EnvelopeKind::kDone, {});  // a reply that nobody wanted ends here
-  }
+  // A reply that nobody wanted ends here.
+  answer(context, debt, replies ? EnvelopeKind::kReply : EnvelopeKind::kDone,
+         replies ? *std::move(reply) : Payload{});
+}
+
+void ParticipantProcess::conclude(Context& context, CommandOutcome outcome) {
+  if (outcome) return finish(context, *std::move(outcome));
+  if (!interrupted_) return crash(context, std::move(outcome.error()));
+  interrupted_ = false;
+  if (std::exchange(overdue_, std::nullopt)) return;  // answered at its deadline
+  answer(context, end_current(context), EnvelopeKind::kExpired, {});
+}
+
+void ParticipantProcess::never_began(Context& context) {
+  interrupted_ = false;
+  if (std::exchange(overdue_, std::nullopt)) return;
+  answer(context, end_current(context), EnvelopeKind::kCancelled, {});
 }
 
 void ParticipantProcess::crash(Context& context, std::string text) {
@@ -132,19 +236,36 @@ void ParticipantProcess::crash(Context& context, std::string text) {
 }
 
 void ParticipantProcess::leave(Context& context) {
-  crashed_ = true;
-  context.exit(ExitReason::normal());
+  leaving_ = true;
+  // The last answer may come back yet, for want of room; the end would be lost on it.
+  if (has_answered_ && !again_) again_ = context.start_timer(again_after_.next());
 }
 
-void ParticipantProcess::answer(Context& context, const Asked& asked, EnvelopeKind kind,
+ParticipantProcess::Debt ParticipantProcess::debt_of(const Pid& from, const Envelope& envelope) {
+  return {from,
+          envelope.id,
+          envelope.kind == EnvelopeKind::kCompensate,
+          envelope.wants_reply,
+          envelope.conversation,
+          envelope.attempt,
+          envelope.trace};
+}
+
+Envelope ParticipantProcess::answer_to(const Debt& debt, MessageId id, EnvelopeKind kind,
+                                       Payload payload) {
+  return {.kind = kind,
+          .id = id,
+          .conversation = debt.conversation,
+          .parent = debt.asked,
+          .attempt = debt.attempt,
+          .trace = debt.trace,
+          .payload = std::move(payload)};
+}
+
+void ParticipantProcess::answer(Context& context, const Debt& debt, EnvelopeKind kind,
                                 Payload payload) {
-  context.send(asked.from, Envelope{.kind = kind,
-                                    .id = context.new_message_id(),
-                                    .conversation = asked.request.conversation,
-                                    .parent = asked.request.id,
-                                    .attempt = asked.request.attempt,
-                                    .trace = asked.request.trace,
-                                    .payload = std::move(payload)});
+  has_answered_ = true;
+  context.send(debt.to, answer_to(debt, context.new_message_id(), kind, std::move(payload)));
 }
 
 }  // namespace liminal

@@ -31,8 +31,9 @@ class ChildEnded final : public LocalMessage {
 }  // namespace
 
 PipeParticipant::PipeParticipant(ParticipantSlot slot, PipeChildSlot child_slot, Settings settings,
-                                 CommandRunner& runner, PostLocal post)
-    : ParticipantProcess(std::move(slot)),
+                                 CommandRunner& runner, PostLocal post,
+                                 std::optional<ServiceCommand> undo)
+    : ParticipantProcess(std::move(slot), std::move(undo)),
       child_slot_(std::move(child_slot)),
       settings_(std::move(settings)),
       runner_(runner),
@@ -71,7 +72,7 @@ bool PipeParticipant::on_local(Context& context, LocalMessage& message) {
 }
 
 void PipeParticipant::on_end(Context& context, std::optional<std::string> failure) {
-  if (!failure && is_busy()) {
+  if (!failure && owes_work()) {
     // It ended well, and this request had just missed it.
     failure = "exit status 0 with a request unanswered";
   }

@@ -7,17 +7,18 @@
 
 #include "common/base/ids.hpp"
 #include "node/participant/command_runner.hpp"
-#include "node/participant/exec_participant.hpp"
 #include "node/participant/participant_process.hpp"
 
 namespace liminal {
 
 /// Starts `sh -c COMMAND` in its first turn, hands it each request's payload and takes its replies,
-/// one at a time, as PipeCommand says. The child's exit is the participant's: `normal` with exit
-/// status 0 and nothing unanswered, else a crash that says how. A participant that ends takes its
+/// one at a time, as PipeCommand says. Requests are undone by a command of their own, which the
+/// child hears nothing of. The child's exit is the participant's: `normal` with exit status 0 and
+/// nothing unanswered, else a crash that says how. A participant that ends takes its
 /// child with it.
 ///
-/// A request that expires in the child's hands is answered at its deadline; the child, which knows
+/// A request that expires in the child's hands is answered at its deadline, one that is cancelled
+/// there as the child answers it; the child, which knows
 /// nothing of that, goes on, and gets no other request until it answered this one. Its late reply
 /// is dropped, and the order of what follows is intact.
 ///
@@ -34,7 +35,7 @@ class PipeParticipant final : public ParticipantProcess {
   };
 
   PipeParticipant(ParticipantSlot slot, PipeChildSlot child_slot, Settings settings,
-                  CommandRunner& runner, PostLocal post);
+                  CommandRunner& runner, PostLocal post, std::optional<ServiceCommand> undo = {});
 
   void on_start(Context& context) override;
 

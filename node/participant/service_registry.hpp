@@ -16,7 +16,7 @@
 #include "node/participant/exec_participant.hpp"
 #include "node/participant/participant_ledger.hpp"
 #include "node/participant/pipe_participant.hpp"
-#include "node/scheduler/process.hpp"
+#include "node/scheduler/scheduler.hpp"
 
 namespace liminal {
 
@@ -42,14 +42,15 @@ using ServiceKind = std::variant<service_kind::Echo, service_kind::Exec, service
 /// What parse_service_kind() reads, for messages.
 inline constexpr std::string_view kServiceKinds = "echo, exec:COMMAND or pipe:COMMAND";
 
-/// Whether its instances have children: then a node needs a CommandRunner.
-[[nodiscard]] bool has_children(const ServiceKind& kind);
-
 struct ServiceDefinition {
   ServiceName name;
   ServiceKind kind;
+  std::optional<std::string> compensation = {};  // the command that undoes; none: nothing does
   friend bool operator==(const ServiceDefinition&, const ServiceDefinition&) = default;
 };
+
+/// Whether its instances have children, be it to undo something: then a node needs a CommandRunner.
+[[nodiscard]] bool has_children(const ServiceDefinition& definition);
 
 /// Reads KIND: "echo", "exec:COMMAND" or "pipe:COMMAND". Errors: kUsage, saying what would be
 /// right.
@@ -58,6 +59,20 @@ struct ServiceDefinition {
 
 /// Reads NAME=KIND, e.g. "upper=exec:tr a-z A-Z". Errors: kUsage.
 [[nodiscard]] Result<ServiceDefinition> parse_service(std::string_view text);
+
+/// What undoes the requests of a service, whatever its kind.
+struct CompensationDefinition {
+  ServiceName service;
+  std::string command;
+  friend bool operator==(const CompensationDefinition&, const CompensationDefinition&) = default;
+};
+
+/// What parse_compensation() reads, for messages.
+inline constexpr std::string_view kCompensationForm =
+    "NAME=exec:COMMAND, e.g. charge=exec:./refund";
+
+/// Reads NAME=exec:COMMAND. Errors: kUsage.
+[[nodiscard]] Result<CompensationDefinition> parse_compensation(std::string_view text);
 
 /// Makes processes; immutable once set up.
 ///
@@ -81,10 +96,16 @@ class ServiceRegistry {
 
   explicit ServiceRegistry(Settings settings, std::optional<ExecSupport> exec = std::nullopt);
 
-  /// A service with a behaviour in C++; `factory` may be called from any thread.
+  /// A service with a behaviour in C++; `factory` may be called from any thread. It compensates if
+  /// the behaviour that the factory's type names does (kCompensates).
   /// Errors: kUsage if there is such a service, or its name is not valid.
-  [[nodiscard]] Result<void> add(ServiceName name, BehaviourFactory factory);
-  /// Errors: as above; kUnsupported for an exec or a pipe without ExecSupport.
+  template <TypedBehaviourFactory Factory>
+  [[nodiscard]] Result<void> add(ServiceName name, Factory factory) {
+    return add(std::move(name), BehaviourFactory{std::move(factory)}, undo_of<Factory>());
+  }
+  /// The same where the type does not say what it makes.
+  [[nodiscard]] Result<void> add(ServiceName name, BehaviourFactory factory, Undo undo);
+  /// Errors: as above; kUnsupported for children without ExecSupport.
   [[nodiscard]] Result<void> add(const ServiceDefinition& definition);
 
   /// In order.
@@ -92,11 +113,11 @@ class ServiceRegistry {
 
   /// As Scheduler::ServiceFactory. Errors: kNoService; kRejected at participants_max and
   /// pipe_children_max.
-  [[nodiscard]] Result<std::unique_ptr<Process>> make(const signal::SpawnRequest& request) const;
+  [[nodiscard]] Result<Scheduler::Instance> make(const signal::SpawnRequest& request) const;
 
   /// Participants that live.
   [[nodiscard]] std::size_t participants() const { return ledger_->live.load(); }
-  /// Messages to participants that were no requests.
+  /// Messages to participants that asked for nothing.
   [[nodiscard]] std::uint64_t ignored_messages() const { return ledger_->ignored_messages.load(); }
 
   /// Replies to requests that had expired while they were carried out.
@@ -111,15 +132,22 @@ class ServiceRegistry {
   using Made = Result<std::unique_ptr<Process>>;
   using Maker = std::function<Made(ParticipantSlot, const signal::SpawnRequest&)>;
 
-  [[nodiscard]] Maker maker_of(const ServiceName& name, const service_kind::Echo& echo) const;
-  [[nodiscard]] Maker maker_of(const ServiceName& name, const service_kind::Exec& exec) const;
-  [[nodiscard]] Maker maker_of(const ServiceName& name, const service_kind::Pipe& pipe) const;
-  [[nodiscard]] Maker maker_of(BehaviourFactory factory) const;
-  [[nodiscard]] Result<void> add_maker(ServiceName name, Maker maker);
+  struct Offered {
+    Maker make;
+    bool compensates;
+  };
+
+  [[nodiscard]] Maker maker_of(const ServiceDefinition& definition,
+                               const service_kind::Echo& echo) const;
+  [[nodiscard]] Maker maker_of(const ServiceDefinition& definition,
+                               const service_kind::Exec& exec) const;
+  [[nodiscard]] Maker maker_of(const ServiceDefinition& definition,
+                               const service_kind::Pipe& pipe) const;
+  [[nodiscard]] Result<void> add_offered(ServiceName name, Offered offered);
 
   Settings settings_;
   std::optional<ExecSupport> exec_;
-  std::map<ServiceName, Maker> makers_;
+  std::map<ServiceName, Offered> offered_;
   std::shared_ptr<ParticipantLedger> ledger_ = std::make_shared<ParticipantLedger>();
 };
 

@@ -38,6 +38,29 @@ TEST(NodeOptions, TheShippedExampleIsValid) {
   EXPECT_FALSE(options->services.empty());
 }
 
+TEST(NodeOptions, ACompensationGoesWithItsServiceWhateverItsKind) {
+  const auto options =
+      read({"--name", "a", "--compensate", "y=exec:undo y=1", "--service", "x=echo", "--service",
+            "y=pipe:cat", "--service", "z=exec:cat", "--compensate", "x=exec:undo"});
+  ASSERT_TRUE(options) << options.error().detail;
+  EXPECT_EQ(options->services[0],
+            (ServiceDefinition{ServiceName{"x"}, service_kind::Echo{}, "undo"}));
+  EXPECT_EQ(options->services[1].compensation, "undo y=1");
+  EXPECT_EQ(options->services[2].compensation, std::nullopt);
+}
+
+TEST(NodeOptions, CompensationsComeFromTheEnvironmentTooAndArePrinted) {
+  const auto parsed = node_option_table().parse(
+      {"--name", "a", "--service", "x=echo", "--service", "y=echo", "--print-config"},
+      [](const std::string& name) -> std::optional<std::string> {
+        if (name != "LIMINAL_COMPENSATE") return std::nullopt;
+        return "x=exec:one\ny=exec:two";
+      });
+  ASSERT_TRUE(parsed) << parsed.error().detail;
+  EXPECT_NE(parsed->text().find("compensate = x=exec:one\n"), std::string::npos) << parsed->text();
+  EXPECT_NE(parsed->text().find("compensate = y=exec:two\n"), std::string::npos);
+}
+
 TEST(NodeOptions, EverythingThatMayGrowHasABoundWithAName) {
   const auto options = read({"--name",
                              "a",
@@ -107,6 +130,16 @@ TEST(NodeOptions, WhatIsWrongIsNamedOnOneLine) {
       {{"--name", "a", "--service", "x=exec:"}, "x"},
       {{"--name", "a", "--service", "echo"}, "echo"},
       {{"--name", "a", "--service", "x=echo", "--service", "x=exec:cat"}, "'x' is given twice"},
+      {{"--name", "a", "--service", "x=echo", "--compensate", "x=pipe:cat"},
+       "--compensate 'x=pipe:cat' on the command line: write NAME=exec:COMMAND"},
+      {{"--name", "a", "--service", "x=echo", "--compensate", "x=exec: "},
+       "--compensate 'x=exec: ' on the command line: write NAME=exec:COMMAND"},
+      {{"--name", "a", "--service", "x=echo", "--compensate", "x"}, "write NAME=exec:COMMAND"},
+      {{"--name", "a", "--service", "x=echo", "--compensate", "z=exec:u"},
+       "--compensate 'z=exec:u' on the command line: write the name of a --service of this node"},
+      {{"--name", "a", "--service", "x=echo", "--compensate", "x=exec:u", "--compensate",
+        "x=exec:v"},
+       "--compensate 'x=exec:v' on the command line: write each service once"},
       {{"--name", "a", "--label", "k=1", "--label", "k=2"}, "'k' is given twice"},
       {{"--name", "a", "--broker", "localhost"}, "localhost"},
       {{"--name", "a", "--join-timeout", "soon"}, "soon"},

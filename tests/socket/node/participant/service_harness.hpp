@@ -22,7 +22,7 @@ inline const NodeName kNode{"here"};
 inline constexpr ConversationId kConversation{1, 2};
 
 /// As a conversation does: spawns an instance linked to it, sends all requests at once, collects
-/// the answers, ends after the last one or at the participant's end.
+/// the answers, ends after the last one or at the participant's end. Told anything, it cancels all.
 class Asker final : public Process {
  public:
   using Answers = std::vector<std::string>;
@@ -39,17 +39,21 @@ class Asker final : public Process {
   void handle(Context& context, Message message) override {
     if (auto* spawned = std::get_if<message::Spawned>(&message)) {
       if (!spawned->instance) return end(context, spawned->instance.error().detail);
-      for (Envelope& request : requests_) context.send(*spawned->instance, std::move(request));
+      participant_ = *spawned->instance;
+      for (const Envelope& request : requests_) context.send(*participant_, request);
     } else if (auto* received = std::get_if<message::Received>(&message)) {
       const Envelope& envelope = received->envelope;
       std::string text = std::to_string(envelope.parent->low) + ": ";
       if (envelope.kind == EnvelopeKind::kDone) text += "done";
       if (envelope.kind == EnvelopeKind::kExpired) text += "expired";
+      if (envelope.kind == EnvelopeKind::kCancelled) text += "cancelled";
       answers_.push_back(text + std::string{envelope.payload.view()});
       if (answers_.size() == requests_.size()) {
         context.exit(ExitReason::shutdown());
         done_.set_value(answers_);
       }
+    } else if (std::holds_alternative<LocalMessagePtr>(message)) {
+      for (const Envelope& request : requests_) context.cancel(*participant_, request.id);
     } else if (auto* exited = std::get_if<message::Exited>(&message)) {
       end(context, "exit: " + to_string(exited->reason));
     }
@@ -64,6 +68,7 @@ class Asker final : public Process {
 
   ServiceName service_;
   std::vector<Envelope> requests_;
+  std::optional<Pid> participant_;
   std::promise<Answers> done_;
   Answers answers_;
 };
@@ -75,6 +80,19 @@ inline Envelope request(std::uint64_t number, std::string payload, bool wants_re
                   .attempt = 2,
                   .wants_reply = wants_reply,
                   .payload = Payload{std::move(payload)}};
+}
+
+/// To undo the request `number`; its own number is that and 100.
+inline Envelope compensate(std::uint64_t number, std::string request,
+                           std::optional<std::string> reply) {
+  Envelope made{.kind = EnvelopeKind::kCompensate,
+                .id = {8, 100 + number},
+                .conversation = kConversation,
+                .parent = MessageId{8, number},
+                .attempt = 3};
+  if (reply) made.reply_at = request.size();
+  made.payload = Payload{std::move(request) + reply.value_or("")};
+  return made;
 }
 
 class ServiceTest : public CommandTest {
@@ -98,8 +116,14 @@ class ServiceTest : public CommandTest {
     scheduler.reset();
   }
 
-  void serve(const std::string& definition) {
-    ASSERT_TRUE(registry->add(*parse_service(definition)));
+  void serve(const std::string& definition, std::optional<std::string> compensation = {}) {
+    ServiceDefinition made = *parse_service(definition);
+    made.compensation = std::move(compensation);
+    ASSERT_TRUE(registry->add(made));
+  }
+
+  void cancel_all(const Pid& asker) {
+    EXPECT_TRUE(scheduler->send_local(asker, std::make_unique<LocalMessage>()));
   }
 
   void start_workers() {

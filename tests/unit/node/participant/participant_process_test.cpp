@@ -37,6 +37,39 @@ class SlowUpper final : public Upper {
   bool blocking() const override { return true; }
 };
 
+/// Notes down what it is asked to undo.
+class Undoing : public ParticipantBehaviour {
+ public:
+  std::optional<Payload> process(const Request& asked) override { return asked.payload; }
+  void compensate(const Compensation& asked) override {
+    undone().push_back(asked);
+    if (asked.request.payload.view() == "throw") throw std::runtime_error("as told");
+  }
+  static std::vector<Compensation>& undone() {
+    static std::vector<Compensation> all;
+    return all;
+  }
+};
+
+class SlowUndoing final : public Undoing {
+ public:
+  bool blocking() const override { return true; }
+};
+
+/// To undo the request `number`; its own number is that and 100.
+Envelope compensate(std::uint64_t number, std::string payload,
+                    std::optional<std::uint64_t> reply_at = {}) {
+  return Envelope{.kind = EnvelopeKind::kCompensate,
+                  .id = {8, 100 + number},
+                  .conversation = kConversation,
+                  .parent = MessageId{8, number},
+                  .attempt = 2,
+                  .trace = "00-trace",
+                  .headers = {{"key", "value"}},
+                  .payload = Payload{std::move(payload)},
+                  .reply_at = reply_at};
+}
+
 Envelope request(std::uint64_t number, std::string payload, bool wants_reply = true) {
   return Envelope{.kind = EnvelopeKind::kRequest,
                   .id = {8, number},
@@ -99,6 +132,19 @@ class ParticipantProcessTest : public ::testing::Test {
     }
   }
 
+  /// As the scheduler does, the mailbox first.
+  void cancel(Process& process, std::uint64_t number, Pid from = kAsker) {
+    message::Cancelled cancelled{from, MessageId{8, number}, std::nullopt};
+    const auto waiting = std::find_if(mailbox.begin(), mailbox.end(), [&](const auto& mail) {
+      return mail.from == from && mail.envelope.id == cancelled.message;
+    });
+    if (waiting != mailbox.end()) {
+      cancelled.taken = std::move(waiting->envelope);
+      mailbox.erase(waiting);
+    }
+    tell(process, std::move(cancelled));
+  }
+
   Envelope with_deadline(Envelope envelope, Duration at) {
     envelope.deadline = TimePoint{at};
     return envelope;
@@ -120,6 +166,12 @@ class ParticipantProcessTest : public ::testing::Test {
           break;
         case EnvelopeKind::kExpired:
           text += " expired";
+          break;
+        case EnvelopeKind::kCancelled:
+          text += " cancelled";
+          break;
+        case EnvelopeKind::kCompensate:
+          text += " compensate";
           break;
       }
       texts.push_back(text + std::string{sent.envelope.payload.view()});
@@ -229,6 +281,7 @@ TEST_F(ParticipantProcessTest, ARequestThatExpiresWhileItRunsIsAnsweredThenAndIt
   run_one_blocking(*process);
   EXPECT_THAT(answers(), ElementsAre("1 expired", "2 reply <b>"));
   EXPECT_EQ(ledger->late_replies.load(), 1u);
+  EXPECT_THAT(context.dead_letters, ElementsAre(DeadLetterCause::kLateReply));
   EXPECT_FALSE(context.exited);
 }
 
@@ -371,6 +424,172 @@ TEST_F(ParticipantProcessTest, WhatIsNoRequestIsIgnoredAndCounted) {
   EXPECT_TRUE(context.sent.empty());
   EXPECT_FALSE(context.exited);
   EXPECT_EQ(ledger->ignored_messages.load(), 4u);
+}
+
+// --- undoing ---
+
+TEST_F(ParticipantProcessTest, ACompensationHasTheRequestItsReplyAndTheSameKey) {
+  Undoing::undone().clear();
+  const auto process = make<Undoing>();
+  give(*process, compensate(1, "requestreply", 7), kOther);
+  give(*process, compensate(2, "request", 7));
+  give(*process, compensate(3, "request", std::nullopt));
+  give(*process, compensate(4, "reply", 0));
+  EXPECT_THAT(answers(), ElementsAre("101 done", "102 done", "103 done", "104 done"));
+  EXPECT_EQ(context.sent[0].to, kOther);
+  EXPECT_EQ(context.sent[0].envelope.attempt, 2u);
+  EXPECT_EQ(context.sent[0].envelope.conversation, kConversation);
+  const auto& undone = Undoing::undone();
+  ASSERT_EQ(undone.size(), 4u);
+  EXPECT_EQ(undone[0].request.id, (MessageId{8, 1}));
+  EXPECT_EQ(undone[0].id, (MessageId{8, 101}));
+  EXPECT_EQ(undone[0].attempt, 2u);
+  EXPECT_EQ(undone[0].request.conversation, kConversation);
+  EXPECT_EQ(undone[0].request.trace, "00-trace");
+  EXPECT_EQ(undone[0].request.headers.size(), 1u);
+  EXPECT_EQ(undone[0].request.payload, Payload{"request"});
+  EXPECT_EQ(undone[0].reply, Payload{"reply"});
+  EXPECT_EQ(undone[1].reply, Payload{});  // an empty one is one
+  EXPECT_EQ(undone[2].reply, std::nullopt);
+  EXPECT_EQ(undone[2].request.payload, Payload{"request"});
+  EXPECT_EQ(undone[3].request.payload, Payload{});
+}
+
+TEST_F(ParticipantProcessTest, RequestsAndCompensationsTakeTurnsAndObeyDeadlineAndLease) {
+  Undoing::undone().clear();
+  const auto process = make<SlowUndoing>();
+  give(*process, compensate(1, "a"));
+  give(*process, request(2, "b"));
+  give(*process, with_deadline(compensate(3, "c"), 5s));
+  ASSERT_EQ(context.blocking.size(), 1u);
+  run_one_blocking(*process);
+  run_one_blocking(*process);
+  begin_one_blocking();
+  context.time = TimePoint{5s};
+  fire_due_timers(*process);
+  EXPECT_THAT(answers(), ElementsAre("101 done", "2 reply b", "103 expired"));
+  run_one_blocking(*process);
+  EXPECT_EQ(ledger->late_replies.load(), 0u) << "it has none";
+  ledger->lease_until = TimePoint{5s};
+  give(*process, compensate(4, "d"));
+  EXPECT_TRUE(context.blocking.empty());
+  give(*process, with_deadline(compensate(5, "e"), 5s));
+  EXPECT_EQ(Undoing::undone().size(), 2u);
+  EXPECT_FALSE(context.exited);
+}
+
+TEST_F(ParticipantProcessTest, ACompensationThatThrowsLeavesTheHandlerUnanswered) {
+  const auto process = make<Undoing>();
+  EXPECT_THROW(give(*process, compensate(1, "throw")), std::runtime_error);
+  const auto slow = make<SlowUndoing>();
+  give(*slow, compensate(1, "throw"));
+  EXPECT_THROW((void)context.blocking.front()(), std::runtime_error);
+  EXPECT_TRUE(context.sent.empty());
+}
+
+TEST_F(ParticipantProcessTest, WhatCannotUndoCrashesRatherThanSayItHas) {
+  const auto process = make<Upper>();
+  EXPECT_THROW(give(*process, compensate(1, "a")), std::logic_error);
+  EXPECT_TRUE(context.sent.empty());
+}
+
+TEST_F(ParticipantProcessTest, ACompensationThatCannotBeReadIsIgnoredAndCounted) {
+  const auto process = make<Undoing>();
+  Undoing::undone().clear();
+  Envelope of_nothing = compensate(1, "a");
+  of_nothing.parent.reset();
+  give(*process, of_nothing);
+  give(*process, compensate(1, "a", 2));
+  EXPECT_EQ(ledger->ignored_messages.load(), 2u);
+  EXPECT_TRUE(Undoing::undone().empty());
+  EXPECT_TRUE(context.sent.empty());
+}
+
+// --- cancelling ---
+
+TEST_F(ParticipantProcessTest, WhatIsCancelledBeforeItBeganNeverBeginsAndIsAnsweredSo) {
+  const auto process = make<SlowUpper>();
+  give(*process, request(1, "a"));
+  give(*process, request(2, "b"));
+  give(*process, compensate(3, "c"));
+  cancel(*process, 2);
+  cancel(*process, 103);
+  EXPECT_THAT(answers(), ElementsAre("2 cancelled", "103 cancelled"));
+  EXPECT_EQ(context.sent[0].envelope.conversation, kConversation);
+  run_one_blocking(*process);
+  EXPECT_THAT(answers(), ElementsAre("2 cancelled", "103 cancelled", "1 reply <a>"));
+  EXPECT_TRUE(context.blocking.empty());
+}
+
+TEST_F(ParticipantProcessTest, WhatWaitsForTheLeaseOrForWhatIsOverdueWasNotBegun) {
+  const auto process = make<SlowUpper>();
+  ledger->lease_until = TimePoint::min();
+  give(*process, with_deadline(request(1, "a"), 5s));
+  cancel(*process, 1);
+  EXPECT_THAT(answers(), ElementsAre("1 cancelled"));
+  EXPECT_TRUE(context.takes_envelopes);
+
+  ledger->lease_until = TimePoint::max();
+  give(*process, with_deadline(request(2, "b"), 6s));
+  begin_one_blocking();
+  context.time = TimePoint{6s};
+  fire_due_timers(*process);
+  give(*process, request(3, "c"));
+  EXPECT_FALSE(context.takes_envelopes);
+  cancel(*process, 3);
+  EXPECT_THAT(answers(), ElementsAre("1 cancelled", "2 expired", "3 cancelled"));
+  run_one_blocking(*process);  // the second one's, which nobody waits for
+  EXPECT_EQ(context.sent.size(), 3u);
+  EXPECT_TRUE(context.blocking.empty());
+  EXPECT_THAT(context.dead_letters, ElementsAre(DeadLetterCause::kLateReply));
+}
+
+TEST_F(ParticipantProcessTest, WhatRunsIsAnsweredAsWhatItCameToForCancellingUndoesNothing) {
+  const auto process = make<SlowUpper>();
+  give(*process, request(1, "a"));
+  begin_one_blocking();
+  cancel(*process, 1);
+  cancel(*process, 1);
+  EXPECT_TRUE(context.sent.empty());
+  run_one_blocking(*process);
+  give(*process, request(2, "nothing"));
+  begin_one_blocking();
+  cancel(*process, 2);
+  run_one_blocking(*process);
+  EXPECT_THAT(answers(), ElementsAre("1 reply <a>", "2 done"));
+  EXPECT_FALSE(context.exited);
+}
+
+TEST_F(ParticipantProcessTest, WhatThePoolHadNotBegunWhenItWasCancelledIsAnsweredCancelled) {
+  const auto process = make<SlowUpper>();
+  give(*process, request(1, "a"));
+  cancel(*process, 1);
+  run_one_blocking(*process);
+  EXPECT_THAT(answers(), ElementsAre("1 cancelled"));
+}
+
+TEST_F(ParticipantProcessTest, WhatIsCancelledAndRunsOnStillExpiresAtItsDeadline) {
+  const auto process = make<SlowUpper>();
+  give(*process, with_deadline(request(1, "a"), 5s));
+  begin_one_blocking();
+  cancel(*process, 1);
+  context.time = TimePoint{5s};
+  fire_due_timers(*process);
+  EXPECT_THAT(answers(), ElementsAre("1 expired"));
+  run_one_blocking(*process);
+  EXPECT_EQ(context.sent.size(), 1u);
+  EXPECT_EQ(ledger->late_replies.load(), 1u);
+}
+
+TEST_F(ParticipantProcessTest, NobodyCancelsWhatIsNotHisOrWasAnswered) {
+  const auto process = make<SlowUpper>();
+  give(*process, request(1, "a"));
+  cancel(*process, 1, kOther);
+  cancel(*process, 7);
+  run_one_blocking(*process);
+  cancel(*process, 1);
+  EXPECT_THAT(answers(), ElementsAre("1 reply <a>"));
+  EXPECT_EQ(ledger->ignored_messages.load(), 0u);
 }
 
 TEST_F(ParticipantProcessTest, ItTrapsNoExits) {

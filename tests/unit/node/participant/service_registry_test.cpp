@@ -71,6 +71,73 @@ TEST(ServiceRegistryTest, AServiceIsMadeByItsNameAndAnUnknownOneIsNot) {
   EXPECT_EQ(unknown.error(), (Error{Errc::kNoService, "no service 'z' on node 'y'"}));
 }
 
+class Undoes : public ParticipantBehaviour {
+ public:
+  std::optional<Payload> process(const Request&) override { return std::nullopt; }
+  void compensate(const Compensation&) override {}
+};
+class UndoesAsItsBase final : public Undoes {};
+
+template <class Registry, class Factory>
+concept Adds = requires(Registry registry, Factory factory) {
+  registry.add(kX, factory);
+};
+
+TEST(ServiceRegistryTest, TheTypeOfABehaviourSaysWhetherItCompensates) {
+  static_assert(!kCompensates<EchoBehaviour>);
+  static_assert(kCompensates<Undoes>);
+  static_assert(kCompensates<UndoesAsItsBase>);
+  ServiceRegistry registry{{.node = NodeName{"y"}}};
+  ASSERT_TRUE(registry.add(ServiceName{"a"}, [] { return std::make_unique<EchoBehaviour>(); }));
+  ASSERT_TRUE(registry.add(ServiceName{"b"}, [] { return std::make_unique<UndoesAsItsBase>(); }));
+  EXPECT_FALSE(registry.make(request_for("a"))->compensates);
+  EXPECT_TRUE(registry.make(request_for("b"))->compensates);
+}
+
+TEST(ServiceRegistryTest, WhereTheTypeDoesNotSayItHasToBeSaid) {
+  const auto hidden = []() -> std::unique_ptr<ParticipantBehaviour> {
+    return std::make_unique<Undoes>();
+  };
+  static_assert(!Adds<ServiceRegistry, decltype(hidden)>);
+  static_assert(!Adds<ServiceRegistry, BehaviourFactory>);
+  static_assert(Adds<ServiceRegistry, decltype([] { return std::make_unique<Undoes>(); })>);
+  ServiceRegistry registry{{.node = NodeName{"y"}}};
+  ASSERT_TRUE(registry.add(ServiceName{"a"}, hidden, Undo::kNone));
+  ASSERT_TRUE(registry.add(ServiceName{"b"}, hidden, Undo::kCompensates));
+  EXPECT_FALSE(registry.make(request_for("a"))->compensates);
+  EXPECT_TRUE(registry.make(request_for("b"))->compensates);
+}
+
+TEST(CompensationTest, IsReadAsAServiceIs) {
+  EXPECT_EQ(parse_compensation("x=exec:rm a=b"), (CompensationDefinition{kX, "rm a=b"}));
+  struct Case {
+    std::string text, detail;
+  };
+  for (const Case& c : std::vector<Case>{
+           {"x", "compensation 'x': write NAME=exec:COMMAND, e.g. charge=exec:./refund"},
+           {"a b=exec:c",
+            "compensation 'a b': a name is 1 to 63 of letters, digits, '.', '_' and '-'"},
+           {"x=echo",
+            "compensation of service 'x': kind 'echo' undoes nothing: write exec:COMMAND"},
+           {"x=pipe:cat",
+            "compensation of service 'x': kind 'pipe' undoes nothing: write exec:COMMAND"},
+           {"x=exec: \t",
+            "compensation of service 'x': exec without a command: write exec:COMMAND"}}) {
+    const auto parsed = parse_compensation(c.text);
+    ASSERT_FALSE(parsed) << c.text;
+    EXPECT_EQ(parsed.error(), (Error{Errc::kUsage, c.detail}));
+  }
+}
+
+TEST(CompensationTest, NeedsARunnerWhateverTheKind) {
+  ServiceRegistry registry{{.node = NodeName{"y"}}};
+  const ServiceDefinition echo{kX, service_kind::Echo{}, "true"};
+  EXPECT_TRUE(has_children(echo));
+  const auto added = registry.add(echo);
+  ASSERT_FALSE(added);
+  EXPECT_EQ(added.error().code, Errc::kUnsupported);
+}
+
 TEST(ServiceRegistryTest, ANameIsTakenOnce) {
   ServiceRegistry registry{{.node = NodeName{"y"}}};
   ASSERT_TRUE(registry.add({kX, service_kind::Echo{}}));
@@ -83,12 +150,12 @@ TEST(ServiceRegistryTest, ExecAndPipeNeedARunner) {
   ServiceRegistry registry{{.node = NodeName{"y"}}};
   for (const ServiceKind& kind :
        std::vector<ServiceKind>{service_kind::Exec{"true"}, service_kind::Pipe{"cat"}}) {
-    EXPECT_TRUE(has_children(kind));
+    EXPECT_TRUE(has_children({kX, kind}));
     const auto added = registry.add({kX, kind});
     ASSERT_FALSE(added);
     EXPECT_EQ(added.error().code, Errc::kUnsupported);
   }
-  EXPECT_FALSE(has_children(service_kind::Echo{}));
+  EXPECT_FALSE(has_children({kX, service_kind::Echo{}}));
 }
 
 TEST(ServiceRegistryTest, ParticipantsAreBoundedAndTheirEndsMakeRoom) {
@@ -96,8 +163,8 @@ TEST(ServiceRegistryTest, ParticipantsAreBoundedAndTheirEndsMakeRoom) {
   {
     ServiceRegistry registry{{.node = NodeName{"y"}, .participants_max = 2}};
     ASSERT_TRUE(registry.add({kX, service_kind::Echo{}}));
-    auto first = *registry.make(request_for("x"));
-    auto second = *registry.make(request_for("x"));
+    auto first = std::move(registry.make(request_for("x"))->process);
+    auto second = std::move(registry.make(request_for("x"))->process);
     EXPECT_EQ(registry.participants(), 2u);
 
     const auto third = registry.make(request_for("x"));
