@@ -149,7 +149,9 @@ bool CommandLoop::kill_waiting(std::uint64_t number) {
   if (found == waiting_.end()) return false;
   const Begin begin = std::move(*found);
   waiting_.erase(found);
-  if (begin.ticket->claim()) begin.completion(tl::unexpected<std::string>("never started"));
+  if (begin.ticket->claim()) {
+    begin.completion(tl::unexpected(CommandFailure{"never started", false}));
+  }
   return true;
 }
 
@@ -168,7 +170,9 @@ void CommandLoop::start(Begin begin) {
   auto streams = start_child(number, begin.command.text, begin.command.environment,
                              begin.command.extra_input.has_value());
   if (!streams) {
-    if (begin.ticket->claim()) begin.completion(tl::unexpected(cannot_start(streams.error())));
+    if (begin.ticket->claim()) {
+      begin.completion(tl::unexpected(CommandFailure{cannot_start(streams.error()), false}));
+    }
     return;
   }
   ++commands_;

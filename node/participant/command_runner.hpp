@@ -27,10 +27,15 @@ struct Command {
   std::optional<Payload> extra_input = {};  // at descriptor 3, which is closed where there is none
 };
 
-/// What the command wrote to stdout if it ended with exit status 0, else why it is a failure, on
-/// one line: "exit status 3: tail of stderr", "signal 9 (SIGKILL)", "output exceeds payload-max
-/// (16777216 bytes)", "cannot start: ...", "minder died".
-using CommandOutcome = tl::expected<Payload, std::string>;
+/// Why a command is a failure, on one line: "exit status 3: tail of stderr", "signal 9 (SIGKILL)",
+/// "output exceeds payload-max (16777216 bytes)", "cannot start: ...", "minder died".
+struct CommandFailure {
+  std::string text;
+  bool was_begun = true;  // false: it certainly was not
+};
+
+/// What the command wrote to stdout if it ended with exit status 0.
+using CommandOutcome = tl::expected<Payload, CommandFailure>;
 
 /// A child that lives on, and answers each message on its stdin with one on its stdout: a length of
 /// 4 bytes, big-endian, and the payload, both ways.
@@ -78,7 +83,8 @@ class [[nodiscard]] RunningChild {
 
 class [[nodiscard]] RunningCommand : public RunningChild {
  public:
-  /// Ends it as dropping does, but its completion is called when it is gone.
+  /// Ends it as dropping does, but its completion is called when it is gone; or, where it waited
+  /// for its turn, that it never began.
   void kill();
 
  private:

@@ -32,8 +32,7 @@ ChildNext CommandTask::on_stdout(std::size_t bytes_max) {
     const std::string_view got = streams_.read_output(bytes_max);
     if (got.empty()) return ChildNext::kGoesOn;
     if (got.size() > output_bytes_max_ - output_.size()) {
-      complete(tl::unexpected("output exceeds payload-max (" + std::to_string(output_bytes_max_) +
-                              " bytes)"));
+      fail("output exceeds payload-max (" + std::to_string(output_bytes_max_) + " bytes)");
       return ChildNext::kOver;
     }
     output_.append(got);
@@ -46,7 +45,7 @@ void CommandTask::on_exit(int wait_status) {
   if (on_stdout(streams_.readable_output_bytes()) == ChildNext::kOver) return;
   streams_.read_stderr(streams_.readable_stderr_bytes());
   if (auto failure = failure_of(wait_status, streams_.stderr_tail())) {
-    return complete(tl::unexpected(*std::move(failure)));
+    return fail(*std::move(failure));
   }
   complete(Payload{std::move(output_)});
 }

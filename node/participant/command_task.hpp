@@ -26,11 +26,12 @@ class CommandTask {
   /// Its main process ended; what it wrote by then is read now.
   void on_exit(int wait_status);
   /// It ends without a status: `why` is its outcome.
-  void on_lost(const std::string& why) { complete(tl::unexpected(why)); }
+  void on_lost(const std::string& why) { fail(why); }
   /// An end that was due did not come; of this one none ever is.
   void on_overstay() {}
 
  private:
+  void fail(std::string why) { complete(tl::unexpected(CommandFailure{std::move(why)})); }
   void complete(CommandOutcome outcome);
 
   ChildStreams streams_;

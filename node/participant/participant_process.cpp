@@ -218,7 +218,8 @@ void ParticipantProcess::finish(Context& context, std::optional<Payload> reply) 
 
 void ParticipantProcess::conclude(Context& context, CommandOutcome outcome) {
   if (outcome) return finish(context, *std::move(outcome));
-  if (!interrupted_) return crash(context, std::move(outcome.error()));
+  if (!interrupted_) return crash(context, std::move(outcome.error().text));
+  if (!outcome.error().was_begun) return never_began(context);
   interrupted_ = false;
   if (std::exchange(overdue_, std::nullopt)) return;  // answered at its deadline
   answer(context, end_current(context), EnvelopeKind::kExpired, {});

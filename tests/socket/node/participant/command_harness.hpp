@@ -39,7 +39,7 @@ class Call {
   [[nodiscard]] std::string text() {
     if (outcome_.wait_for(std::chrono::seconds{40}) != std::future_status::ready) return "hangs";
     CommandOutcome outcome = outcome_.get();
-    return outcome ? "ok " + std::string{outcome->view()} : outcome.error();
+    return outcome ? "ok " + std::string{outcome->view()} : outcome.error().text;
   }
 
  private:

@@ -322,14 +322,16 @@ TEST_F(PipeRunnerTest, AKilledCommandIsCompletedWhenItIsGone) {
   std::promise<std::string> first;
   std::promise<std::string> second;
   const auto tell = [](std::promise<std::string>& promise) {
-    return
-        [&promise](CommandOutcome outcome) { promise.set_value(outcome ? "ok" : outcome.error()); };
+    return [&promise](CommandOutcome outcome) {
+      promise.set_value(
+          outcome ? "ok" : outcome.error().text + (outcome.error().was_begun ? "" : ", not begun"));
+    };
   };
   RunningCommand runs = runner->run(command("trap '' TERM; sleep 1000 & sleep 1000"), tell(first));
   RunningCommand waits = runner->run(command("echo never"), tell(second));
   ASSERT_TRUE(test::eventually([this] { return sleepers() == 2; }));
   waits.kill();
-  EXPECT_EQ(second.get_future().get(), "never started");
+  EXPECT_EQ(second.get_future().get(), "never started, not begun");
   runs.kill();
   EXPECT_EQ(first.get_future().get(), "signal 9 (SIGKILL)");
   EXPECT_TRUE(all_are_gone());
