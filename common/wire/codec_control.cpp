@@ -2,6 +2,7 @@
 #include <utility>
 
 #include "common/wire/codec.hpp"
+#include "common/wire/codec_timeline.hpp"
 #include "common/wire/parts.hpp"
 
 namespace liminal::wire {
@@ -44,7 +45,7 @@ std::size_t bytes_of(const Member& member) {
   return bytes;
 }
 
-std::string encode(const control::Join& join) {
+std::string encode_frame(const control::Join& join) {
   check(join.peers.size() <= kPeersMax && join.verdicts.size() <= kPeersMax,
         "a join reports at most kPeersMax peers and verdicts");
   constexpr std::size_t kBytesOfPeer = 96;
@@ -68,11 +69,11 @@ std::string encode(const control::Join& join) {
   return w.take();
 }
 
-std::string encode(const control::Attach& attach) {
+std::string encode_frame(const control::Attach& attach) {
   return begin_frame(FrameKind::kAttach, 1, 16).uint(attach.token).take();
 }
 
-std::string encode(const control::NodeBeat& beat) {
+std::string encode_frame(const control::NodeBeat& beat) {
   return begin_frame(FrameKind::kNodeBeat, 4, 40)
       .uint(beat.number)
       .uint(beat.echo)
@@ -81,26 +82,29 @@ std::string encode(const control::NodeBeat& beat) {
       .take();
 }
 
-std::string encode(const control::Leave&) { return begin_frame(FrameKind::kLeave, 0, 8).take(); }
+std::string encode_frame(const control::Leave&) {
+  return begin_frame(FrameKind::kLeave, 0, 8).take();
+}
 
-std::string encode(const control::StatusQuery&) {
+std::string encode_frame(const control::StatusQuery&) {
   return begin_frame(FrameKind::kStatusQuery, 0, 8).take();
 }
 
-std::string encode(const control::Welcome& welcome) {
+std::string encode_frame(const control::Welcome& welcome) {
   std::size_t bytes = 128;
   for (const Member& member : welcome.members) bytes += bytes_of(member);
   Writer w = begin_frame(FrameKind::kWelcome, 6, bytes);
   w.id(welcome.epoch).id(welcome.version).uint(welcome.token);
   const ClusterSettings& settings = welcome.settings;
-  w.array(7)
+  w.array(8)
       .duration(settings.beat_interval)
       .duration(settings.suspect_after)
       .duration(settings.down_after)
       .duration(settings.reconnect_grace)
       .uint(settings.payload_bytes_max)
       .duration(settings.lease_margin)
-      .duration(settings.recovery);
+      .duration(settings.recovery)
+      .uint(settings.timeline_records_max);
   w.array(welcome.members.size());
   for (const Member& member : welcome.members) {
     w.array(kMemberValues);
@@ -109,22 +113,22 @@ std::string encode(const control::Welcome& welcome) {
   return w.boolean(welcome.recovering).take();
 }
 
-std::string encode(const control::Refused& refused) {
+std::string encode_frame(const control::Refused& refused) {
   return begin_frame(FrameKind::kRefused, 2, refused.text.size() + 16)
       .enumerator(refused.code)
       .text_cut(refused.text, kTextBytesMax)
       .take();
 }
 
-std::string encode(const control::Attached&) {
+std::string encode_frame(const control::Attached&) {
   return begin_frame(FrameKind::kAttached, 0, 8).take();
 }
 
-std::string encode(const control::BrokerBeat& beat) {
+std::string encode_frame(const control::BrokerBeat& beat) {
   return begin_frame(FrameKind::kBrokerBeat, 2, 24).uint(beat.number).uint(beat.echo).take();
 }
 
-std::string encode(const control::Changes& changes) {
+std::string encode_frame(const control::Changes& changes) {
   std::size_t bytes = 32;
   for (const control::Change& change : changes.changes) bytes += bytes_of(change.member) + 32;
   Writer w = begin_frame(FrameKind::kChanges, 3, bytes);
@@ -137,11 +141,11 @@ std::string encode(const control::Changes& changes) {
   return w.boolean(changes.recovering).take();
 }
 
-std::string encode(const control::Unknown& unknown) {
+std::string encode_frame(const control::Unknown& unknown) {
   return begin_frame(FrameKind::kUnknown, 1, 16).id(unknown.epoch).take();
 }
 
-std::string encode(const control::StatusReply& reply) {
+std::string encode_frame(const control::StatusReply& reply) {
   std::size_t bytes = 64;
   for (const control::NodeStatus& node : reply.nodes) bytes += bytes_of(node.member) + 64;
   Writer w = begin_frame(FrameKind::kStatusReply, 3, bytes);
@@ -274,7 +278,7 @@ control::StatusQuery read_status_query(Reader& r) {
 }
 
 ClusterSettings read_settings(Reader& r) {
-  r.array_of(7, "settings");
+  r.array_of(8, "settings");
   return ClusterSettings{
       .beat_interval = r.duration("beat interval"),
       .suspect_after = r.duration("suspect after"),
@@ -283,6 +287,7 @@ ClusterSettings read_settings(Reader& r) {
       .payload_bytes_max = r.uint("payload bytes"),
       .lease_margin = r.duration("lease margin"),
       .recovery = r.duration("recovery"),
+      .timeline_records_max = r.uint32("timeline records"),
   };
 }
 
@@ -366,7 +371,7 @@ Result<ControlFrame> finish(Reader& r, Frame frame) {
 }  // namespace
 
 std::string encode(const ControlFrame& frame) {
-  return std::visit([](const auto& kind) { return encode(kind); }, frame);
+  return std::visit([](const auto& kind) { return encode_frame(kind); }, frame);
 }
 
 Result<ControlFrame> decode_control(std::string_view bytes) {
@@ -382,6 +387,16 @@ Result<ControlFrame> decode_control(std::string_view bytes) {
       return finish(r, read_leave(r));
     case FrameKind::kStatusQuery:
       return finish(r, read_status_query(r));
+    case FrameKind::kRecords:
+      return finish(r, read_records(r));
+    case FrameKind::kCancelAnswer:
+      return finish(r, read_cancel_answer(r));
+    case FrameKind::kTimelineQuery:
+      return finish(r, read_timeline_query(r));
+    case FrameKind::kConversationsQuery:
+      return finish(r, read_conversations_query(r));
+    case FrameKind::kCancelQuery:
+      return finish(r, read_cancel_query(r));
     case FrameKind::kWelcome:
       return finish(r, read_welcome(r));
     case FrameKind::kRefused:
@@ -396,6 +411,16 @@ Result<ControlFrame> decode_control(std::string_view bytes) {
       return finish(r, read_unknown(r));
     case FrameKind::kStatusReply:
       return finish(r, read_status_reply(r));
+    case FrameKind::kLoads:
+      return finish(r, read_loads(r));
+    case FrameKind::kCancelOrder:
+      return finish(r, read_cancel_order(r));
+    case FrameKind::kTimelineReply:
+      return finish(r, read_timeline_reply(r));
+    case FrameKind::kConversationsReply:
+      return finish(r, read_conversations_reply(r));
+    case FrameKind::kCancelReply:
+      return finish(r, read_cancel_reply(r));
     case FrameKind::kRouteTo:
     case FrameKind::kRouteFrom:
     case FrameKind::kSession:

@@ -12,6 +12,7 @@
 #include "common/base/ids.hpp"
 #include "common/base/time.hpp"
 #include "common/wire/exit_reason.hpp"
+#include "common/wire/timeline_frames.hpp"
 
 namespace liminal {
 
@@ -52,6 +53,8 @@ struct ClusterSettings {
   /// After its start a broker judges nobody for so long that it has not seen itself. Zero: nodes of
   /// another broker's time are fenced.
   Duration recovery = Duration::zero();
+  /// Of one conversation's timeline the broker keeps so many; 0: none, and nodes tell none.
+  std::uint32_t timeline_records_max = 0;
   friend bool operator==(const ClusterSettings&, const ClusterSettings&) = default;
 };
 
@@ -187,9 +190,14 @@ struct StatusReply {
 
 }  // namespace control
 
+/// In the order of who sends them: up to CancelQuery nodes and askers, from Welcome on brokers.
 using ControlFrame =
     std::variant<control::Join, control::Attach, control::NodeBeat, control::Leave,
-                 control::StatusQuery, control::Welcome, control::Refused, control::Attached,
-                 control::BrokerBeat, control::Changes, control::Unknown, control::StatusReply>;
+                 control::StatusQuery, control::Records, control::CancelAnswer,
+                 control::TimelineQuery, control::ConversationsQuery, control::CancelQuery,
+                 control::Welcome, control::Refused, control::Attached, control::BrokerBeat,
+                 control::Changes, control::Unknown, control::StatusReply, control::Loads,
+                 control::CancelOrder, control::TimelineReply, control::ConversationsReply,
+                 control::CancelReply>;
 
 }  // namespace liminal

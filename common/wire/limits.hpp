@@ -27,7 +27,12 @@ inline constexpr std::size_t kLabelsMax = 64;           // of one node
 inline constexpr std::size_t kPeersMax = 4096;          // that a join reports; of verdicts as many
 inline constexpr std::size_t kEnvelopeHeadersMax = 64;  // of one envelope
 inline constexpr std::size_t kTextBytesMax =
-    16 * 1024;                            // of one text: a reason, a header, a schema
-inline constexpr unsigned kDepthMax = 6;  // of nested arrays
+    16 * 1024;                                   // of one text: a reason, a header, a schema
+inline constexpr std::size_t kRecordsMax = 128;  // of timelines, in one frame
+inline constexpr std::size_t kRecordsFillBytes = 256 * 1024;  // a sender adds none beyond
+inline constexpr std::size_t kSummariesMax = 256;             // of conversations, in one frame
+inline constexpr std::size_t kSummaryBytesMax = 1024;         // of each of its texts
+inline constexpr std::size_t kLoadsMax = 16384;               // in one frame
+inline constexpr unsigned kDepthMax = 6;                      // of nested arrays
 
 }  // namespace liminal::wire

@@ -18,6 +18,11 @@ enum class FrameKind : std::uint8_t {
   kNodeBeat = 3,
   kLeave = 4,
   kStatusQuery = 5,
+  kRecords = 6,
+  kCancelAnswer = 7,
+  kTimelineQuery = 8,
+  kConversationsQuery = 9,
+  kCancelQuery = 10,
   // broker to node
   kWelcome = 16,
   kRefused = 17,
@@ -26,6 +31,11 @@ enum class FrameKind : std::uint8_t {
   kChanges = 20,
   kUnknown = 21,
   kStatusReply = 22,
+  kLoads = 23,
+  kCancelOrder = 24,
+  kTimelineReply = 25,
+  kConversationsReply = 26,
+  kCancelReply = 27,
   // data connections
   kRouteTo = 32,
   kRouteFrom = 33,

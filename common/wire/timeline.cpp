@@ -50,4 +50,29 @@ std::string_view name_of(TimelineEvent event) {
   return "?";
 }
 
+bool is_routine(TimelineEvent event) {
+  switch (event) {
+    case TimelineEvent::kSent:
+    case TimelineEvent::kReplied:
+    case TimelineEvent::kDone:
+    case TimelineEvent::kBegun:
+    case TimelineEvent::kAnswered:
+      return true;
+    default:
+      return false;
+  }
+}
+
+bool is_told_by_opener(TimelineEvent event) {
+  return event != TimelineEvent::kBegun && event != TimelineEvent::kAnswered;
+}
+
+std::size_t weight_bytes(const TimelineRecord& record) {
+  constexpr std::size_t kFixed = 256;  // ids, numbers, evidence, heads, and what holds them
+  std::size_t bytes = kFixed + record.role.size() + record.text.size();
+  if (record.reason) bytes += record.reason->text.size();
+  if (record.participant) bytes += record.participant->node.value().size();
+  return bytes;
+}
+
 }  // namespace liminal

@@ -1,6 +1,7 @@
 // What happened in a conversation, one record for each thing, as nodes tell the broker.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -40,6 +41,11 @@ enum class TimelineEvent : std::uint8_t {
 
 /// "opened", "phase", "placed", ...: one word each, as `liminal timeline` prints it.
 [[nodiscard]] std::string_view name_of(TimelineEvent event);
+/// What every request makes: sent, replied, done, begun, answered. Where room is short these go
+/// first.
+[[nodiscard]] bool is_routine(TimelineEvent event);
+/// Whether it is the conversation's node that tells of it, rather than a participant's.
+[[nodiscard]] bool is_told_by_opener(TimelineEvent event);
 
 /// One thing that happened, as the node saw it on which it happened. Bounded: each text by
 /// wire::kTextBytesMax.
@@ -56,5 +62,14 @@ struct TimelineRecord {
   std::string text = {};
   friend bool operator==(const TimelineRecord&, const TimelineRecord&) = default;
 };
+
+/// What a record takes of frames and memory, roughly and never less.
+[[nodiscard]] std::size_t weight_bytes(const TimelineRecord& record);
+
+/// How many records of a conversation routine ones may take, of `records_max` in all: the rest is
+/// kept for what matters more. Nodes and broker count alike.
+[[nodiscard]] constexpr std::size_t routine_records_max(std::size_t records_max) {
+  return records_max - (records_max + 3) / 4;
+}
 
 }  // namespace liminal

@@ -44,7 +44,7 @@ inline Member bare_member() {
 }
 
 inline ClusterSettings settings() {
-  return {250ms, 1250ms, 3s, 500ms, 16 * 1024 * 1024, 500ms, 6s};
+  return {250ms, 1250ms, 3s, 500ms, 16 * 1024 * 1024, 500ms, 6s, 1000};
 }
 
 inline Envelope bare_envelope() {
@@ -75,6 +75,38 @@ inline Envelope compensate_envelope() {
           .reply_at = 7};
 }
 
+inline ConversationId conversation() { return {0x0102030405060708, 0x090a0b0c0d0e0f10}; }
+inline TimelineRecord full_record() {
+  return {.conversation = conversation(),
+          .event = TimelineEvent::kCrashed,
+          .at = 1234567ns,
+          .role = "upper",
+          .participant = pid_a(17),
+          .message = MessageId{0x1122334455667788, 9},
+          .cause = MessageId{0x1122334455667788, 7},
+          .attempt = 2,
+          .reason = ExitReason::noconnection(evidence()),
+          .text = "why"};
+}
+inline TimelineRecord bare_record() {
+  return {.conversation = conversation(), .event = TimelineEvent::kOpened};
+}
+inline control::ConversationSummary full_summary() {
+  return {.conversation = conversation(),
+          .node = NodeName{"node-a"},
+          .incarnation = Incarnation{0x018f0a0000000001},
+          .about = "compensate: upper",
+          .standing = control::ConversationStanding::kEnded,
+          .phase = "Failed: upper on node-a",
+          .opened_ago = 5s,
+          .ended_ago = 1s,
+          .crashes = 1,
+          .requests = 3};
+}
+inline control::ConversationSummary bare_summary() {
+  return {.conversation = conversation(), .node = NodeName{"x"}, .incarnation = Incarnation{1}};
+}
+
 struct NamedControl {
   const char* name;
   ControlFrame frame;
@@ -98,6 +130,13 @@ inline std::vector<NamedControl> control_frames() {
       {"node beat", NodeBeat{41, 40, 3, 2}},
       {"leave", Leave{}},
       {"status query", StatusQuery{}},
+      {"records", Records{{full_record(), bare_record()}, {{conversation(), 40, 2}}, 3}},
+      {"records, bare", Records{{}}},
+      {"cancel answer", CancelAnswer{conversation(), true}},
+      {"timeline query", TimelineQuery{conversation(), 128}},
+      {"conversations query", ConversationsQuery{ListPosition{true, 77}}},
+      {"conversations query, bare", ConversationsQuery{}},
+      {"cancel query", CancelQuery{conversation()}},
       {"welcome", Welcome{Epoch{0x9f0c000000000001},
                           MembershipVersion{12},
                           0x1234567890abcdef,
@@ -118,6 +157,20 @@ inline std::vector<NamedControl> control_frames() {
                    1500ms,
                    {{member(), 3, 2, evidence()}, {bare_member(), 0, 0, std::nullopt}}}},
       {"status reply, bare", StatusReply{Epoch{1}, 0s, {}}},
+      {"loads", Loads{{{Incarnation{0xb0b0b0b0b0b0b0b0}, 3}, {Incarnation{1}, 0}}}},
+      {"cancel order", CancelOrder{conversation(), "liminal cancel, from 127.0.0.1"}},
+      {"timeline reply", TimelineReply{conversation(),
+                                       full_summary(),
+                                       {{NodeName{"node-b"}, 1500ms, full_record()},
+                                        {NodeName{"x"}, 0s, bare_record()}},
+                                       {conversation(), 40, 2},
+                                       128}},
+      {"timeline reply, bare",
+       TimelineReply{.conversation = conversation(), .left_out = {conversation(), 0, 0}}},
+      {"conversations reply",
+       ConversationsReply{{full_summary(), bare_summary()}, 9, ListPosition{false, 12}}},
+      {"conversations reply, bare", ConversationsReply{}},
+      {"cancel reply", CancelReply{conversation(), CancelOutcome::kNodeGone}},
   };
 }
 

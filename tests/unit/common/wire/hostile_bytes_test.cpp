@@ -383,6 +383,34 @@ TEST(BrokenRules, OfAJoin) {
   EXPECT_FALSE(reports(0, wire::kPeersMax + 1));
 }
 
+Raw record(std::uint64_t event, const std::string& role, std::uint64_t incarnation) {
+  Raw r;
+  r.array(10).bin(std::string(16, 'c')).uint(event).uint(0).text(role);
+  r.array(3).text("node").uint(incarnation).uint(1).nil().nil().uint(0).nil().text("");
+  return r;
+}
+
+TEST(BrokenRules, OfRecords) {
+  const auto records = [](std::uint32_t size, const Raw& each, std::uint32_t left_out = 0) {
+    Raw r;
+    r.array(5).uint(1).uint(6).array(size);
+    for (std::uint32_t i = 0; i < size; ++i) r.raw(each);
+    r.array(left_out);
+    for (std::uint32_t i = 0; i < left_out; ++i) {
+      r.array(3).bin(std::string(16, 'c')).uint(1).uint(1);
+    }
+    return r.uint(0);
+  };
+  EXPECT_TRUE(joins(records(1, record(20, "upper", 1))));
+  EXPECT_FALSE(joins(records(1, record(21, "upper", 1))));
+  EXPECT_FALSE(joins(records(1, record(0, "not a name", 1))));
+  EXPECT_FALSE(joins(records(1, record(0, "", 1)))) << "no role is nil";
+  EXPECT_FALSE(joins(records(1, record(0, "upper", 0)))) << "the local incarnation";
+  EXPECT_TRUE(joins(records(wire::kRecordsMax, record(0, "upper", 1), wire::kRecordsMax)));
+  EXPECT_FALSE(joins(records(wire::kRecordsMax + 1, record(0, "upper", 1))));
+  EXPECT_FALSE(joins(records(0, Raw{}, wire::kRecordsMax + 1)));
+}
+
 TEST(BrokenRules, OfSettingsAndEnumerators) {
   const auto welcome = [](std::uint64_t beat_interval) {
     return Raw{}
@@ -392,8 +420,9 @@ TEST(BrokenRules, OfSettingsAndEnumerators) {
         .uint(1)
         .uint(1)
         .uint(1)
-        .array(7)
+        .array(8)
         .uint(beat_interval)
+        .uint(1)
         .uint(1)
         .uint(1)
         .uint(1)
@@ -412,6 +441,21 @@ TEST(BrokenRules, OfSettingsAndEnumerators) {
   EXPECT_TRUE(joins(refused(3)));
   EXPECT_FALSE(joins(refused(4)));
   EXPECT_FALSE(joins(refused(256)));
+
+  const auto loads = [](std::uint32_t size) {
+    Raw r;
+    r.array(3).uint(1).uint(23).array(size);
+    for (std::uint32_t i = 0; i < size; ++i) r.array(2).uint(i + 1).uint(0);
+    return r;
+  };
+  EXPECT_TRUE(joins(loads(wire::kLoadsMax)));
+  EXPECT_FALSE(joins(loads(wire::kLoadsMax + 1)));
+
+  const auto outcome = [](std::uint64_t number) {
+    return Raw{}.array(4).uint(1).uint(27).bin(std::string(16, 'x')).uint(number);
+  };
+  EXPECT_TRUE(joins(outcome(4)));
+  EXPECT_FALSE(joins(outcome(5)));
 
   const auto beat = [](std::uint64_t participants) {
     return Raw{}.array(6).uint(1).uint(3).uint(1).uint(1).uint(participants).uint(0);

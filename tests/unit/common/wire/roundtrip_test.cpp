@@ -146,6 +146,65 @@ TEST(RoundTrip, ServicesAndLabelsComeOutSortedWhateverTheirOrderOnTheWire) {
   EXPECT_EQ(join.labels.front().first, "k");
 }
 
+TEST(RoundTrip, EveryTimelineEventStandingAndOutcome) {
+  for (int event = 0; event <= static_cast<int>(TimelineEvent::kAnswered); ++event) {
+    TimelineRecord record = full_record();
+    record.event = static_cast<TimelineEvent>(event);
+    const ControlFrame frame = control::Records{{record}};
+    EXPECT_EQ(wire::decode_control(wire::encode(frame)), frame);
+    EXPECT_NE(name_of(record.event), "?");
+  }
+  for (const auto standing :
+       {control::ConversationStanding::kOpen, control::ConversationStanding::kEnded,
+        control::ConversationStanding::kNodeLost}) {
+    auto summary = full_summary();
+    summary.standing = standing;
+    const ControlFrame frame = control::ConversationsReply{{summary}};
+    EXPECT_EQ(wire::decode_control(wire::encode(frame)), frame);
+  }
+  for (int outcome = 0; outcome <= static_cast<int>(control::CancelOutcome::kTooMany); ++outcome) {
+    const ControlFrame frame =
+        control::CancelReply{conversation(), static_cast<control::CancelOutcome>(outcome)};
+    EXPECT_EQ(wire::decode_control(wire::encode(frame)), frame);
+  }
+}
+
+TEST(RoundTrip, FramesOfTimelinesAtTheirLimits) {
+  const ControlFrame records = control::Records{
+      std::vector(wire::kRecordsMax, full_record()),
+      std::vector(wire::kRecordsMax, control::LeftOut{conversation(), kMax, kMax}), kMax};
+  EXPECT_EQ(wire::decode_control(wire::encode(records)), records);
+
+  control::ConversationSummary longest = full_summary();
+  longest.about = longest.phase = std::string(wire::kSummaryBytesMax, 'x');
+  const ControlFrame list =
+      control::ConversationsReply{std::vector(wire::kSummariesMax, longest), kMax};
+  const std::string bytes = wire::encode(list);
+  EXPECT_LE(bytes.size(), wire::kPartBytesMax);
+  EXPECT_EQ(wire::decode_control(bytes), list);
+
+  const ControlFrame loads =
+      control::Loads{std::vector(wire::kLoadsMax, control::Loads::Load{Incarnation{kMax}, ~0u})};
+  EXPECT_EQ(wire::decode_control(wire::encode(loads)), loads);
+}
+
+TEST(RoundTrip, TheWeightOfARecordIsNeverLessThanItsBytes) {
+  TimelineRecord record = full_record();
+  record.message = record.cause = MessageId{kMax, kMax};
+  record.at = Duration::max();
+  record.attempt = ~0u;
+  record.role = std::string(63, 'r');
+  record.participant = Pid{NodeName{std::string(63, 'n')}, Incarnation{kMax}, Serial{kMax}};
+  const Evidence longest{EvidenceSource::kReset, Duration::max(), Duration::max(), Duration::max()};
+  record.reason = ExitReason{ExitKind::kError, std::string(wire::kTextBytesMax, 'x'), longest};
+  record.text = std::string(wire::kTextBytesMax, 'x');
+  const std::size_t without = wire::encode(ControlFrame{control::Records{{}}}).size();
+  EXPECT_LE(wire::encode(ControlFrame{control::Records{{record}}}).size() - without,
+            weight_bytes(record));
+  // so a frame that is filled as limits.hpp says, and one more, fits into a message part
+  EXPECT_LE(wire::kRecordsFillBytes + weight_bytes(record), wire::kPartBytesMax / 2);
+}
+
 // --- deadlines ---
 
 std::optional<TimePoint> deadline_after(TimePoint deadline, TimePoint sent, TimePoint received) {
@@ -198,6 +257,19 @@ TEST(LongTexts, OfErrorsAndRefusalsAreCut) {
   const auto refused =
       wire::decode_control(wire::encode(control::Refused{control::RefusalCode::kLimit, text}));
   EXPECT_EQ(std::get<control::Refused>(refused.value()).text.size(), wire::kTextBytesMax);
+
+  TimelineRecord record = bare_record();
+  record.text = text;
+  record.reason = ExitReason::error(text);
+  const auto records = wire::decode_control(wire::encode(control::Records{{record}}));
+  const auto& cut = std::get<control::Records>(records.value()).records.at(0);
+  EXPECT_EQ(cut.text.size(), wire::kTextBytesMax);
+  EXPECT_EQ(cut.reason->text.size(), wire::kTextBytesMax);
+  auto summary = full_summary();
+  summary.about = summary.phase = text;
+  const auto list = wire::decode_control(wire::encode(control::ConversationsReply{{summary}}));
+  EXPECT_EQ(std::get<control::ConversationsReply>(list.value()).summaries.at(0).phase.size(),
+            wire::kSummaryBytesMax);
 }
 
 TEST(LongTexts, TheFullestFrameFitsIntoAMessagePart) {
@@ -320,6 +392,9 @@ TEST(BrokenContractDeathTest, WhatAPeerCouldOnlyRefuseIsNotSent) {
   large.payload = Payload{std::string(wire::kChunkBytesMax + 1, 'x')};
   EXPECT_DEATH(send(Signal{signal::Send{pid_a(1), pid_b(2), large}}), "chunks");
   EXPECT_DEATH(send(item::Chunk{TransferId{1}, Payload{}}), "chunk");
+  TimelineRecord record = full_record();
+  record.participant = local;
+  EXPECT_DEATH(static_cast<void>(wire::encode(control::Records{{record}})), "local");
 }
 
 TEST(BrokenContractDeathTest, OneFrameGoesFromOneIncarnationToAnother) {
