@@ -70,7 +70,11 @@ BrokerCore::BrokerCore(Settings settings, Random random, TimePoint now)
       history_({.entries_max = settings.history_max,
                 .bytes_max = settings.history_bytes_max,
                 .kept = settings.history_kept}),
-      strangers_(kStrangerReplyPeriod, kStrangersMax) {}
+      strangers_(kStrangerReplyPeriod, kStrangersMax),
+      timelines_({.records_max = settings.cluster.timeline_records_max,
+                  .conversations_max = settings.timelines_max,
+                  .bytes_max = settings.timeline_bytes_max},
+                 now) {}
 
 Effects BrokerCore::on_control(ConnectionId connection, std::string_view peer_address,
                                std::string_view bytes, TimePoint now) {
@@ -87,8 +91,15 @@ Effects BrokerCore::on_control(ConnectionId connection, std::string_view peer_ad
           on_frame(connection, peer_address, decoded);
         } else if constexpr (std::is_same_v<Frame, control::StatusQuery>) {
           send(connection, status(now_));
+        } else if constexpr (std::is_same_v<Frame, control::TimelineQuery> ||
+                             std::is_same_v<Frame, control::ConversationsQuery>) {
+          send(connection, timelines_.page(decoded, now_));
+        } else if constexpr (std::is_same_v<Frame, control::CancelQuery>) {
+          on_frame(connection, peer_address, decoded);
         } else if constexpr (std::is_same_v<Frame, control::Attach> ||
                              std::is_same_v<Frame, control::NodeBeat> ||
+                             std::is_same_v<Frame, control::Records> ||
+                             std::is_same_v<Frame, control::CancelAnswer> ||
                              std::is_same_v<Frame, control::Leave>) {
           on_frame(connection, decoded);
         } else {
@@ -153,6 +164,7 @@ Effects BrokerCore::on_data(ConnectionId connection, std::string_view header,
 Effects BrokerCore::on_closed(ConnectionId connection, TimePoint now) {
   move_time_to(now);
   strangers_.forget(connection);
+  forget_asker(connection);
   std::erase_if(claims_, [&](const auto& entry) { return entry.second.connection == connection; });
 
   const Binding* binding = binding_of(connection);

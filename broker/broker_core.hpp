@@ -16,6 +16,7 @@
 #include "broker/ended_nodes.hpp"
 #include "broker/recovery.hpp"
 #include "broker/reply_limiter.hpp"
+#include "broker/timelines.hpp"
 #include "common/base/ids.hpp"
 #include "common/base/random.hpp"
 #include "common/base/time.hpp"
@@ -74,6 +75,9 @@ struct BrokerCounters {
 /// is open and it is not suspect; otherwise it waits for the verdict on the holder (an expected one
 /// included), one claim per name.
 ///
+/// What nodes tell of conversations it keeps in Timelines, and shows to whoever asks; who asks for
+/// a cancellation is answered when the conversation's node has answered, or ended.
+///
 /// It takes bytes as they came and decodes them itself, so that the loop, the simulator and fuzzers
 /// go the same way. Nothing that a peer can send breaks it.
 ///
@@ -98,6 +102,10 @@ class BrokerCore {
     std::size_t history_bytes_max = std::size_t{1024} * 1024;
     Duration history_kept = std::chrono::minutes{10};
     std::size_t ended_incarnations_max = 65536;  // beyond it the oldest is forgotten
+    /// Of timelines; how many records of one conversation, cluster.timeline_records_max says.
+    std::size_t timelines_max = Timelines::Limits{}.conversations_max;
+    std::size_t timeline_bytes_max = Timelines::Limits{}.bytes_max;
+    std::size_t cancels_max = 1024;  // askers that wait; beyond it one is told so
   };
 
   /// REQUIRES: of settings.cluster what FailureDetector requires.
@@ -132,6 +140,9 @@ class BrokerCore {
   /// What a StatusQuery is answered.
   [[nodiscard]] control::StatusReply status(TimePoint now) const;
   [[nodiscard]] const BrokerCounters& counters() const { return counters_; }
+  [[nodiscard]] const Timelines& timelines() const { return timelines_; }
+  /// Askers that wait for a node's answer.
+  [[nodiscard]] std::size_t cancels_waiting() const { return cancels_waiting_; }
 
  private:
   struct Node {
@@ -152,6 +163,7 @@ class BrokerCore {
     std::uint64_t newest_beat = 0;
     std::uint32_t participants = 0;
     std::uint32_t conversations = 0;
+    std::uint32_t told_participants = 0;  // by the last Loads
     std::size_t bytes;
   };
   enum class Role : std::uint8_t { kControl, kData, kReplaced };
@@ -164,12 +176,20 @@ class BrokerCore {
     std::string address;
     control::Join join;
   };
+  struct Cancel {
+    std::string by;
+    std::vector<ConnectionId> askers;  // that wait for the answer
+  };
 
   // one for each frame that a node may send
   void on_frame(ConnectionId connection, std::string_view address, control::Join& join);
   void on_frame(ConnectionId connection, const control::Attach& attach);
   void on_frame(ConnectionId connection, const control::NodeBeat& beat);
   void on_frame(ConnectionId connection, const control::Leave& leave);
+  void on_frame(ConnectionId connection, control::Records& records);
+  void on_frame(ConnectionId connection, const control::CancelAnswer& answer);
+  void on_frame(ConnectionId connection, std::string_view address,
+                const control::CancelQuery& query);
 
   void on_undecodable(ConnectionId connection, std::string_view bytes, const Error& error);
   void admit(ConnectionId connection, std::string_view address, const control::Join& join,
@@ -206,6 +226,16 @@ class BrokerCore {
   [[nodiscard]] std::optional<control::Change> end(const NodeName& name, MemberState state,
                                                    const Evidence& evidence);
   void abandon_late_joins();
+
+  // conversations
+  [[nodiscard]] bool is_of(const ConversationId& conversation, const Node& node) const;
+  void order_cancels(const Node& node);
+  void end_cancels(const Node& node);
+  void answer_cancel(const ConversationId& conversation, control::CancelOutcome outcome);
+  void forget_asker(ConnectionId connection);
+  void tell_loads();
+  void tell_all_loads(const Node& to);
+
   void send_beats();
   void send_beat(Node& node);
 
@@ -244,6 +274,9 @@ class BrokerCore {
   EndedIncarnations ended_;
   History history_;
   ReplyLimiter strangers_;
+  Timelines timelines_;
+  std::map<ConversationId, Cancel> cancels_;  // ordered and not answered
+  std::size_t cancels_waiting_ = 0;           // askers, of all of them
   BrokerCounters counters_;
   Effects effects_;  // of the call that runs
 };

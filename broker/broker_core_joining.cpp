@@ -194,6 +194,8 @@ void BrokerCore::welcome(Node& node) {
   }
   send(*node.control, frame);
   send_beat(node);  // at once, so that its echo is early
+  tell_all_loads(node);
+  order_cancels(node);
 }
 
 std::optional<std::string> BrokerCore::over_limit(const Member& member) const {

@@ -107,6 +107,8 @@ std::optional<control::Change> BrokerCore::end(const NodeName& name, MemberState
   for (const ConnectionId connection : node.replaced) connections_.erase(connection);
   for (const std::uint64_t token : node.tokens) tokens_.erase(token);
   detector_.forget(node.member.incarnation);
+  end_cancels(node);
+  timelines_.node_gone(node.member.name, node.member.incarnation, now_);
   ended_.add(node.member.incarnation);
   if (nodes_.empty()) next_beat_.reset();
 
@@ -156,6 +158,7 @@ void BrokerCore::send_beats() {
   for (auto& [name, node] : nodes_) {
     if (node.control) send_beat(node);
   }
+  tell_loads();  // behind the beats
   *next_beat_ += settings_.cluster.beat_interval;
   // after a pause: one beat, not all that were missed
   if (*next_beat_ <= now_) next_beat_ = now_ + settings_.cluster.beat_interval;

@@ -30,7 +30,8 @@ std::string ms(Duration duration) { return fmt::format("{:.0f} ms", to_ms(durati
 template <class Event>
 constexpr bool is_hostile_v =
     std::is_same_v<Event, effect::BadFrame> || std::is_same_v<Event, effect::ClaimRefused> ||
-    std::is_same_v<Event, effect::JoinRefused> || std::is_same_v<Event, effect::ClaimWaits>;
+    std::is_same_v<Event, effect::JoinRefused> || std::is_same_v<Event, effect::ClaimWaits> ||
+    std::is_same_v<Event, effect::CancelOrdered>;
 
 struct Writer {
   std::string_view peer;
@@ -79,6 +80,10 @@ struct Writer {
   }
   void operator()(const effect::RecoveryEnded& event) const {
     spdlog::info("recovery is over; {} incarnations of before did not come back", event.lost);
+  }
+  void operator()(const effect::CancelOrdered& event) const {
+    spdlog::info("conversation {} of node '{}' is to be cancelled, asked for from {}",
+                 to_string(event.conversation), event.node.value(), event.address);
   }
   void operator()(const effect::BadFrame& event) const {
     spdlog::warn("bad frame from {} (connection {}): {}: {}", peer, event.connection.value(),

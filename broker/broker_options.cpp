@@ -20,6 +20,9 @@ constexpr Duration kRecoveryMax = seconds{60};
 constexpr Duration kRecoveryRaisedMax = seconds{29};
 constexpr Duration kBeatIntervalMin = milliseconds{10};
 constexpr std::uint64_t kPayloadMax = std::uint64_t{1} << 30;
+constexpr std::int64_t kTimelineMax = 100'000;
+constexpr std::int64_t kTimelinesMax = 1'000'000;
+constexpr std::uint64_t kTimelineBytesMin = std::uint64_t{1} << 20;
 // Room for the longest message, or a node could not be told who is there.
 constexpr std::uint64_t kOutboxMin = 2 * wire::kPartBytesMax;
 
@@ -94,24 +97,43 @@ config::Options broker_option_table() {
         .placeholder = "SIZE",
         .help = "what waits for one node that does not read",
         .default_value = "64MiB",
-        .wrong = expect::size(kOutboxMin)}}};
+        .wrong = expect::size(kOutboxMin)},
+       {.name = "timeline-max",
+        .placeholder = "N",
+        .help = "records kept of one conversation; 0: none, and nodes send none",
+        .default_value = "1000",
+        .wrong = expect::number(0, kTimelineMax)},
+       {.name = "timelines-max",
+        .placeholder = "N",
+        .help = "conversations of which records are kept",
+        .default_value = "10000",
+        .wrong = expect::number(1, kTimelinesMax)},
+       {.name = "timeline-bytes-max",
+        .placeholder = "SIZE",
+        .help = "what all records together may take",
+        .default_value = "256MiB",
+        .wrong = expect::size(kTimelineBytesMin)}}};
 }
 
 Result<BrokerOptions> read_broker_options(const config::Parsed& parsed) {
-  BrokerOptions options{.listen = parsed.values("listen"),
-                        .insecure = parsed.flag("insecure"),
-                        .cluster = {.beat_interval = parsed.duration("beat-interval"),
-                                    .suspect_after = parsed.duration("suspect-after"),
-                                    .down_after = parsed.duration("down-after"),
-                                    .reconnect_grace = parsed.duration("reconnect-grace"),
-                                    .payload_bytes_max = parsed.size("payload-max"),
-                                    .lease_margin = std::max(parsed.duration("lease-margin"),
-                                                             parsed.duration("beat-interval")),
-                                    .recovery = parsed.duration("recovery")},
-                        .log_level = parsed.value("log-level"),
-
-                        .nodes_max = static_cast<std::size_t>(parsed.number("nodes-max")),
-                        .outbox_bytes_max = static_cast<std::size_t>(parsed.size("outbox-max"))};
+  BrokerOptions options{
+      .listen = parsed.values("listen"),
+      .insecure = parsed.flag("insecure"),
+      .cluster = {.beat_interval = parsed.duration("beat-interval"),
+                  .suspect_after = parsed.duration("suspect-after"),
+                  .down_after = parsed.duration("down-after"),
+                  .reconnect_grace = parsed.duration("reconnect-grace"),
+                  .payload_bytes_max = parsed.size("payload-max"),
+                  .lease_margin =
+                      std::max(parsed.duration("lease-margin"), parsed.duration("beat-interval")),
+                  .recovery = parsed.duration("recovery"),
+                  .timeline_records_max =
+                      static_cast<std::uint32_t>(parsed.number("timeline-max"))},
+      .log_level = parsed.value("log-level"),
+      .nodes_max = static_cast<std::size_t>(parsed.number("nodes-max")),
+      .outbox_bytes_max = static_cast<std::size_t>(parsed.size("outbox-max")),
+      .timelines_max = static_cast<std::size_t>(parsed.number("timelines-max")),
+      .timeline_bytes_max = static_cast<std::size_t>(parsed.size("timeline-bytes-max"))};
   const ClusterSettings& cluster = options.cluster;
   if (cluster.beat_interval >= cluster.suspect_after) {
     return tl::unexpected(parsed.complaint(

@@ -20,6 +20,8 @@ struct BrokerOptions {
   std::string log_level;
   std::size_t nodes_max;
   std::size_t outbox_bytes_max;
+  std::size_t timelines_max;
+  std::size_t timeline_bytes_max;
 };
 
 /// The table that Options reads; its help is the broker's.

@@ -123,6 +123,13 @@ struct RecoveryEnded {
   friend bool operator==(const RecoveryEnded&, const RecoveryEnded&) = default;
 };
 
+struct CancelOrdered {  // somebody asked for it, and the conversation's node was told
+  ConversationId conversation;
+  NodeName node;
+  std::string address;
+  friend bool operator==(const CancelOrdered&, const CancelOrdered&) = default;
+};
+
 struct BadFrame {
   ConnectionId connection;
   BadFrameReason reason;
@@ -132,11 +139,11 @@ struct BadFrame {
 
 }  // namespace effect
 
-using Effect =
-    std::variant<effect::Send, effect::Forward, effect::NodeJoined, effect::ControlLost,
-                 effect::NodeResumed, effect::NodeSuspect, effect::NodeRecovered, effect::NodeDown,
-                 effect::NodeLeft, effect::JoinAbandoned, effect::ClaimWaits, effect::ClaimRefused,
-                 effect::JoinRefused, effect::RecoveryEnded, effect::BadFrame>;
+using Effect = std::variant<effect::Send, effect::Forward, effect::NodeJoined, effect::ControlLost,
+                            effect::NodeResumed, effect::NodeSuspect, effect::NodeRecovered,
+                            effect::NodeDown, effect::NodeLeft, effect::JoinAbandoned,
+                            effect::ClaimWaits, effect::ClaimRefused, effect::JoinRefused,
+                            effect::RecoveryEnded, effect::CancelOrdered, effect::BadFrame>;
 using Effects = std::vector<Effect>;  // to be carried out in this order
 
 }  // namespace liminal::broker

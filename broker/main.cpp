@@ -63,6 +63,8 @@ int serve(const liminal::broker::BrokerOptions& options) {
   liminal::broker::BrokerCore::Settings settings;
   settings.cluster = options.cluster;
   settings.nodes_max = options.nodes_max;
+  settings.timelines_max = options.timelines_max;
+  settings.timeline_bytes_max = options.timeline_bytes_max;
   BrokerLoop loop{*std::move(door),
                   {settings, liminal::Random{liminal::random_seed()}, clock.now()},
                   clock,

@@ -16,6 +16,10 @@ namespace {
 constexpr std::size_t kNodesMax = 8;
 constexpr std::size_t kHistoryMax = 5;
 constexpr std::size_t kHonest = 3;
+constexpr std::size_t kRecordsOfOneMax = 8;
+constexpr std::size_t kTimelinesMax = 12;
+constexpr std::size_t kTimelineBytesMax = 64 * 1024;
+constexpr std::size_t kCancelsMax = 4;
 constexpr std::size_t kConnectionsMax = 60;  // of the hostile
 
 /// As in frames.hpp, so that a field that a join gets is filled in there.
@@ -71,6 +75,7 @@ class Exploration {
     std::set<NodeName> view = {};  // of the honest, as it was told
     std::uint64_t newest_heard = 0;
     std::uint64_t beats = 0;
+    std::set<ConversationId> conversations = {};  // that it told of
   };
   /// A connection of somebody hostile, with what was answered there.
   struct Hostile {
@@ -87,6 +92,10 @@ class Exploration {
     settings.claims_max = 2;
     settings.history_max = kHistoryMax;
     settings.node_bytes_max = 4096;
+    settings.cluster.timeline_records_max = kRecordsOfOneMax;
+    settings.timelines_max = kTimelinesMax;
+    settings.timeline_bytes_max = kTimelineBytesMax;
+    settings.cancels_max = kCancelsMax;
     return settings;
   }
 
@@ -150,7 +159,7 @@ class Exploration {
   NodeName hostile_name() { return name("liar-" + std::to_string(random_.below(12))); }
 
   void step() {
-    switch (random_.below(16)) {
+    switch (random_.below(20)) {
       case 0:
       case 1:
         return honest_frame();
@@ -178,6 +187,13 @@ class Exploration {
         return route_with_a_lie();
       case 13:
         return play_the_broker();
+      case 16:
+        return honest_records();
+      case 17:
+      case 18:
+        return tell_lies();
+      case 19:
+        return ask_about_conversations();
       case 14:
         return say(any_hostile().connection, control::StatusQuery{});
       default: {
@@ -308,6 +324,75 @@ class Exploration {
     route(any_hostile().connection, wire::encode(to), 100, nullptr);
   }
 
+  // ---- conversations ----
+
+  void honest_records() {
+    Honest& from = any_honest();
+    if (from.conversations.empty() || random_.below(4) == 0) {
+      from.conversations.insert({from.incarnation.value(), from.conversations.size()});
+    }
+    const ConversationId id = *from.conversations.rbegin();
+    const auto events = static_cast<std::uint64_t>(TimelineEvent::kAnswered) + 1;
+    TimelineRecord record{.conversation = id,
+                          .event = static_cast<TimelineEvent>(random_.below(events)),
+                          .text = "honest"};
+    say(from.control, control::Records{{record}});
+  }
+
+  /// Of conversations that others opened, or that nobody did, as much as there is no room for.
+  void tell_lies() {
+    control::Records records{.records = {}};
+    for (std::uint64_t i = random_.below(12); i-- > 0;) {
+      TimelineRecord record = test::full_record();
+      record.conversation = any_conversation();
+      record.event = static_cast<TimelineEvent>(random_.below(21));
+      record.text = std::string(random_.below(30) == 0 ? 16'000 : random_.below(100), 'l');
+      records.records.push_back(std::move(record));
+    }
+    records.left_out.push_back({any_conversation(), random_.next() >> 1, random_.next() >> 1});
+    say(any_hostile().connection, std::move(records));
+  }
+
+  ConversationId any_conversation() {
+    const Honest& victim = any_honest();
+    if (victim.conversations.empty() || random_.below(2) == 0) return {666, random_.below(20)};
+    return *victim.conversations.rbegin();
+  }
+
+  void ask_about_conversations() {
+    const ConnectionId from = any_hostile().connection;
+    switch (random_.below(4)) {
+      case 0:
+        return say(from, control::TimelineQuery{any_conversation(), random_.below(10)});
+      case 1:
+        return say(from, control::ConversationsQuery{control::ListPosition{
+                             random_.below(2) == 0, random_.next() >> random_.below(64)}});
+      case 2:
+        return say(from, control::CancelQuery{any_conversation()});
+      default:
+        return say(from, control::CancelAnswer{any_conversation(), random_.below(2) == 0});
+    }
+  }
+
+  void check_timelines() {
+    const Timelines& kept = core_.timelines();
+    EXPECT_LE(kept.conversations(), kTimelinesMax);
+    EXPECT_LE(kept.bytes(), kTimelineBytesMax);
+    EXPECT_LE(core_.cancels_waiting(), kCancelsMax);
+    for (const auto& [control, node] : honest_) {
+      if (node.conversations.empty()) continue;
+      const auto page = kept.page(control::TimelineQuery{*node.conversations.rbegin()}, now_);
+      EXPECT_LE(page.told.size(), kRecordsOfOneMax);
+      for (const control::Told& told : page.told) {
+        // once forgotten, an id is whoever's that tells of it first
+        const bool own = page.summary && told.teller == page.summary->node;
+        EXPECT_TRUE(own || !is_told_by_opener(told.record.event))
+            << told.teller.value() << " told of another's conversation";
+        EXPECT_EQ(told.teller == node.name, told.record.text == "honest");
+      }
+    }
+  }
+
   // ---- what goes in ----
 
   template <class Frame>
@@ -430,6 +515,11 @@ class Exploration {
         if (!joining_) not_honest(change.member.name);
         node.view.insert(change.member.name);
       }
+    } else if (const auto* loads = std::get_if<control::Loads>(&frame)) {
+      EXPECT_LE(loads->loads.size(), kNodesMax);
+    } else if (const auto* order = std::get_if<control::CancelOrder>(&frame)) {
+      EXPECT_TRUE(node.conversations.contains(order->conversation)) << "not its conversation";
+      say(node.control, control::CancelAnswer{order->conversation, random_.below(2) == 0});
     } else {
       ADD_FAILURE() << "an honest node was refused or fenced";
     }
@@ -456,6 +546,7 @@ class Exploration {
     });
     EXPECT_EQ(honest, static_cast<std::ptrdiff_t>(kHonest));
     EXPECT_LE(core_.status(now_).nodes.size(), kNodesMax + kHistoryMax);
+    if (random_.below(8) == 0) check_timelines();
   }
 
   /// When all the others are gone and forgotten, the honest are where they were.

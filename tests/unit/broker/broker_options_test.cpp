@@ -23,7 +23,7 @@ TEST(BrokerOptions, DefaultsListenOnLoopbackWithTheSettingsOfTheSurface) {
   EXPECT_EQ(options->listen, std::vector<std::string>{"tcp://127.0.0.1:7411"});
   EXPECT_FALSE(options->insecure);
   EXPECT_EQ(options->cluster,
-            (ClusterSettings{250ms, 1250ms, 3s, 500ms, 16 * 1024 * 1024, 500ms, 6s}));
+            (ClusterSettings{250ms, 1250ms, 3s, 500ms, 16 * 1024 * 1024, 500ms, 6s, 1000}));
 }
 
 TEST(BrokerOptions, TheShippedExampleIsValidAndSaysTheDefaults) {
@@ -34,6 +34,18 @@ TEST(BrokerOptions, TheShippedExampleIsValidAndSaysTheDefaults) {
   EXPECT_EQ(options->nodes_max, read({})->nodes_max);
   EXPECT_EQ(options->outbox_bytes_max, read({})->outbox_bytes_max);
   EXPECT_EQ(options->listen, read({})->listen);
+  EXPECT_EQ(options->timelines_max, read({})->timelines_max);
+  EXPECT_EQ(options->timeline_bytes_max, read({})->timeline_bytes_max);
+}
+
+TEST(BrokerOptions, TimelinesHaveLimitsAndMayBeNone) {
+  EXPECT_EQ(read({"--timeline-max", "0"})->cluster.timeline_records_max, 0u);
+  EXPECT_EQ(read({"--timeline-max", "100000"})->cluster.timeline_records_max, 100'000u);
+  EXPECT_FALSE(read({"--timeline-max", "100001"}));
+  EXPECT_EQ(read({"--timelines-max", "1"})->timelines_max, 1u);
+  EXPECT_FALSE(read({"--timelines-max", "0"}));
+  EXPECT_EQ(read({"--timeline-bytes-max", "1MiB"})->timeline_bytes_max, 1024u * 1024u);
+  EXPECT_FALSE(read({"--timeline-bytes-max", "1023KiB"}));
 }
 
 TEST(BrokerOptions, LimitsThatContradictEachOtherAreRefusedNamingBothKeys) {
