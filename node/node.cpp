@@ -12,7 +12,10 @@ constexpr std::uint64_t kPayloadBytesMaxAlone = 16 * 1024 * 1024;
 
 }  // namespace
 
-Node::Node(Settings settings) : settings_(std::move(settings)) {
+Node::Node(Settings settings)
+    : settings_(std::move(settings)),
+      recorder_(settings_.broker ? TimelineRecorder::kUntold : 0,
+                [this] { inbox_.records_wait(); }) {
   std::sort(settings_.labels.begin(), settings_.labels.end());
   Scheduler::Forward forward = [this](Signal signal) { inbox_.push(std::move(signal)); };
   if (!settings_.broker) {
@@ -105,7 +108,7 @@ Result<void> Node::begin() {
     const auto lease = [this](TimePoint until) { registry_->set_lease(until); };
     loop_ = std::make_unique<NodeLoop>(
         NodeLoop::Settings{*settings_.broker, std::move(core), random_seed()}, clock_, *scheduler_,
-        directory_, inbox_, NodeLoop::Hooks{load, joined, lease});
+        directory_, inbox_, recorder_, NodeLoop::Hooks{load, joined, lease});
   } else {
     run_alone();
   }

@@ -18,6 +18,7 @@
 #include "node/remote/node_core.hpp"
 #include "node/scheduler/scheduler.hpp"
 #include "node/scheduler/workers.hpp"
+#include "node/timeline/timeline_recorder.hpp"
 
 namespace liminal {
 
@@ -82,6 +83,9 @@ class Node {
   [[nodiscard]] ConversationSupervisor& conversations() { return *supervisor_; }
   [[nodiscard]] Scheduler& scheduler() { return *scheduler_; }
   [[nodiscard]] const Directory& directory() const { return directory_; }
+  /// What happens in conversations here, on its way to the broker; a node alone keeps nothing. From
+  /// any thread.
+  [[nodiscard]] TimelineRecorder& timeline() { return recorder_; }
   /// What of this node could not be delivered, and why. From any thread.
   [[nodiscard]] DeadLetters& dead_letters() { return scheduler_->dead_letters(); }
 
@@ -114,6 +118,7 @@ class Node {
   SystemClock clock_;
   Directory directory_;
   NodeInbox inbox_;
+  TimelineRecorder recorder_;
   std::mutex alone_mutex_;
   std::optional<NodeCore>
       alone_;  // GUARDED_BY alone_mutex_; without a broker: says that nobody is there

@@ -18,6 +18,9 @@ constexpr Duration kRetryInterval = std::chrono::milliseconds{2};
 // ZMTP's own heartbeat only reaps dead sockets: beyond twice any down_after that a broker accepts,
 // and below the 65 s at which its field overflows.
 constexpr Duration kReapAfter = std::chrono::seconds{64};
+// Records are told together, and so few at once that a beat does not wait for them.
+constexpr Duration kRecordsInterval = std::chrono::milliseconds{20};
+constexpr int kRecordFramesAtOnce = 4;
 constexpr Duration kWaitMax = std::chrono::seconds{1};
 
 class BeatRequest final : public LocalMessage {};
@@ -59,6 +62,9 @@ void NodeInbox::push(Signal signal) {
 void NodeInbox::turn_done() {
   change([](Taken& waiting) { waiting.turn_done = true; });
 }
+void NodeInbox::records_wait() {
+  change([](Taken& waiting) { waiting.records_wait = true; });
+}
 void NodeInbox::leave() {
   change([](Taken& waiting) { waiting.leave = true; });
 }
@@ -71,19 +77,21 @@ NodeInbox::Taken NodeInbox::take() {
 
 bool NodeInbox::may_sleep() {
   const std::lock_guard lock{mutex_};
-  asleep_ = waiting_.signals.empty() && !waiting_.turn_done && !waiting_.leave;
+  asleep_ =
+      waiting_.signals.empty() && !waiting_.turn_done && !waiting_.records_wait && !waiting_.leave;
   return asleep_;
 }
 
 // --- loop ---
 
 NodeLoop::NodeLoop(Settings settings, const Clock& clock, Scheduler& scheduler,
-                   Directory& directory, NodeInbox& inbox, Hooks hooks)
+                   Directory& directory, NodeInbox& inbox, TimelineRecorder& recorder, Hooks hooks)
     : settings_(std::move(settings)),
       clock_(clock),
       scheduler_(scheduler),
       directory_(directory),
       inbox_(inbox),
+      recorder_(recorder),
       hooks_(std::move(hooks)),
       beat_process_(scheduler.spawn(std::make_unique<BeatProcess>(inbox))),
       core_(settings_.core, Random{settings_.seed}) {}
@@ -167,15 +175,31 @@ void NodeLoop::turn() {
     const Load load = hooks_.load();
     carry_out(core_.on_turn(load.participants, load.conversations, now));
   }
+  if (taken.records_wait && !records_due_) records_due_ = now + kRecordsInterval;
   if (taken.leave) {
     if (core_.joined()) spdlog::info("leaves");
+    leaving_ = true;
+    tell_records(now);  // before the end
     carry_out(core_.leave(now));
   }
+  tell_records(now);
   carry_out(core_.advance(now));
   drain_outbox();
   if (data_outbox_.empty()) carry_out(core_.flush(now));
   sessions_.store(core_.sessions(), std::memory_order_relaxed);
   ties_.store(core_.ties(), std::memory_order_relaxed);
+}
+
+// Behind the beats, and not while the connection takes nothing; before leaving, all that there is.
+void NodeLoop::tell_records(TimePoint now) {
+  if (!core_.takes_records()) return;  // they wait, or nobody keeps them
+  const bool due = records_due_ && now >= *records_due_ && control_outbox_.empty();
+  if (!due && !leaving_) return;
+  for (int i = 0; (i < kRecordFramesAtOnce || leaving_) && !recorder_.empty(); ++i) {
+    carry_out(core_.on_records(recorder_.take()));
+  }
+  records_due_.reset();
+  if (!recorder_.empty()) records_due_ = now + kRecordsInterval;
 }
 
 // One turn's worth of messages and events of both sockets; whether there is more to read before
@@ -281,10 +305,13 @@ void NodeLoop::carry_out(NodeCore::Effects effects) {
           } else if constexpr (std::is_same_v<Effect, node_effect::UndeliverableUnseen>) {
             scheduler_.dead_letters().add_unseen(e.cause, e.envelopes);
           } else if constexpr (std::is_same_v<Effect, node_effect::Joined> ||
+                               std::is_same_v<Effect, node_effect::CancelConversation> ||
                                std::is_same_v<Effect, node_effect::Refused>) {
             carry_out(std::move(e));
           } else if constexpr (std::is_same_v<Effect, node_effect::Lease>) {
             if (hooks_.lease) hooks_.lease(e.until);
+          } else if constexpr (std::is_same_v<Effect, node_effect::KeepRecords>) {
+            recorder_.set_records_max(e.records_max);
           } else if constexpr (std::is_same_v<Effect, node_effect::Unsuitable>) {
             end(Error{Errc::kUsage, std::move(e.text)});
           } else if constexpr (std::is_same_v<Effect, node_effect::Interrupted>) {
@@ -311,6 +338,11 @@ void NodeLoop::carry_out(node_effect::Joined effect) {
     joined_ = true;
   }
   changed_.notify_all();
+}
+
+void NodeLoop::carry_out(node_effect::CancelConversation effect) {
+  const bool accepted = hooks_.cancel && hooks_.cancel(effect.conversation, effect.by);
+  carry_out(core_.on_cancelled(effect.conversation, accepted));
 }
 
 void NodeLoop::carry_out(node_effect::Refused effect) {
@@ -359,7 +391,8 @@ void NodeLoop::drain_outbox() {
 
 Duration NodeLoop::time_to_wait(TimePoint now) const {
   if (!control_outbox_.empty() || !data_outbox_.empty()) return kRetryInterval;
-  const auto due = core_.next_deadline();
+  auto due = core_.next_deadline();
+  if (records_due_ && core_.takes_records() && (!due || *records_due_ < *due)) due = records_due_;
   return due ? std::clamp(*due - now, Duration::zero(), kWaitMax) : kWaitMax;
 }
 

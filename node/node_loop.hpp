@@ -18,6 +18,7 @@
 #include "node/remote/directory.hpp"
 #include "node/remote/node_core.hpp"
 #include "node/scheduler/scheduler.hpp"
+#include "node/timeline/timeline_recorder.hpp"
 
 namespace liminal {
 
@@ -28,11 +29,13 @@ class NodeInbox {
   struct Taken {
     std::vector<Signal> signals;  // in order, for each sending process
     bool turn_done = false;
+    bool records_wait = false;
     bool leave = false;
   };
 
   void push(Signal signal);
   void turn_done();
+  void records_wait();
   void leave();
   [[nodiscard]] Taken take();
   /// The loop is about to wait. False if something is here already; else whoever brings the next
@@ -75,10 +78,12 @@ class NodeLoop {
     std::function<Load()> load;                 // for each beat
     std::function<void()> joined = {};          // after each join, the directory published
     std::function<void(TimePoint)> lease = {};  // node_effect::Lease
+    /// node_effect::CancelConversation; whether it was open, and is being cancelled.
+    std::function<bool(const ConversationId&, const std::string& by)> cancel = {};
   };
 
   NodeLoop(Settings settings, const Clock& clock, Scheduler& scheduler, Directory& directory,
-           NodeInbox& inbox, Hooks hooks);
+           NodeInbox& inbox, TimelineRecorder& recorder, Hooks hooks);
   ~NodeLoop();
   NodeLoop(const NodeLoop&) = delete;
   NodeLoop& operator=(const NodeLoop&) = delete;
@@ -111,6 +116,8 @@ class NodeLoop {
   void carry_out(NodeCore::Effects effects);
   void carry_out(node_effect::Joined effect);
   void carry_out(node_effect::Refused effect);
+  void carry_out(node_effect::CancelConversation effect);
+  void tell_records(TimePoint now);
   void open(std::optional<net::DealerSocket>& socket);
   void send_data(net::Parts parts);
   void drain_outbox();
@@ -123,6 +130,7 @@ class NodeLoop {
   Scheduler& scheduler_;
   Directory& directory_;
   NodeInbox& inbox_;
+  TimelineRecorder& recorder_;
   Hooks hooks_;
   Pid beat_process_;
 
@@ -132,6 +140,9 @@ class NodeLoop {
   std::optional<net::DealerSocket> control_, data_;
   bool control_wanted_ = false, data_wanted_ = false;    // opened again if that failed
   std::deque<net::Parts> control_outbox_, data_outbox_;  // refused by libzmq for the moment
+
+  std::optional<TimePoint> records_due_;  // nullopt: none wait
+  bool leaving_ = false;
 
   std::atomic<std::size_t> sessions_ = 0, ties_ = 0;
 

@@ -1,6 +1,8 @@
 // Which nodes are there and what they offer, as this node knows at the moment.
 #pragma once
 
+#include <cstdint>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <utility>
@@ -26,6 +28,14 @@ class Directory {
     bool connected = false;               // joined to a broker (always true for a node alone)
     std::uint64_t payload_bytes_max = 0;  // of the cluster
     bool recovering = false;              // the broker is new: more nodes may come back
+    /// By their latest beats; without those that have none. For choosing, not for counting: what
+    /// is being placed at this moment is not in it.
+    std::map<Incarnation, std::uint32_t> participants = {};
+
+    [[nodiscard]] std::uint32_t participants_of(Incarnation incarnation) const {
+      const auto found = participants.find(incarnation);
+      return found == participants.end() ? 0 : found->second;
+    }
   };
 
   [[nodiscard]] std::shared_ptr<const Snapshot> snapshot() const {

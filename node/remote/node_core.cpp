@@ -276,10 +276,33 @@ NodeCore::Effects NodeCore::on_turn(std::uint32_t participants, std::uint32_t co
   Effects effects;
   if (!turn_asked_) return effects;
   turn_asked_ = false;
+  participants_ = participants;
   if (!stands_on_control()) return effects;
   beat_due_ = now + cluster_->beat_interval;
   effects.push_back(SendControl{wire::encode(ControlFrame{
       control::NodeBeat{beats_.record_sent(now), broker_beat_, participants, conversations}})});
+  return effects;
+}
+
+bool NodeCore::takes_records() const {
+  return stands_on_control() && cluster_->timeline_records_max > 0;
+}
+
+NodeCore::Effects NodeCore::on_records(control::Records records) {
+  check(takes_records(), "records are sent to a broker that keeps them");
+  for (TimelineRecord& record : records.records) {
+    if (record.participant) record.participant = outside(*std::move(record.participant));
+  }
+  Effects effects;
+  effects.push_back(SendControl{wire::encode(ControlFrame{std::move(records)})});
+  return effects;
+}
+
+NodeCore::Effects NodeCore::on_cancelled(const ConversationId& conversation, bool accepted) {
+  Effects effects;
+  if (!stands_on_control()) return effects;  // it is ordered anew when the node is back
+  effects.push_back(
+      SendControl{wire::encode(ControlFrame{control::CancelAnswer{conversation, accepted}})});
   return effects;
 }
 

@@ -77,6 +77,15 @@ struct Joined {
 struct Lease {
   TimePoint until;
 };
+/// The broker keeps so many records of one conversation's timeline; 0: none. At each welcome.
+struct KeepRecords {
+  std::uint32_t records_max;
+};
+/// Somebody wants this conversation of this node cancelled: call on_cancelled().
+struct CancelConversation {
+  ConversationId conversation;
+  std::string by;
+};
 /// Final: the core does nothing more.
 struct Refused {
   control::RefusalCode code;
@@ -103,8 +112,9 @@ using NodeEffect =
                  node_effect::SendControl, node_effect::SendOnData, node_effect::SendFrame,
                  node_effect::Deliver, node_effect::CertifyTurn, node_effect::Publish,
                  node_effect::Undeliverable, node_effect::UndeliverableUnseen, node_effect::Joined,
-                 node_effect::Lease, node_effect::Refused, node_effect::Unsuitable,
-                 node_effect::Interrupted, node_effect::Fenced, node_effect::Left>;
+                 node_effect::Lease, node_effect::KeepRecords, node_effect::CancelConversation,
+                 node_effect::Refused, node_effect::Unsuitable, node_effect::Interrupted,
+                 node_effect::Fenced, node_effect::Left>;
 
 /// One node's side of the cluster: membership, beats, a session with each peer, and the ties
 /// (links, monitors, spawns) of its processes to those of others.
@@ -168,6 +178,10 @@ class NodeCore {
   /// The turn that CertifyTurn asked for took place.
   [[nodiscard]] Effects on_turn(std::uint32_t participants, std::uint32_t conversations,
                                 TimePoint now);
+  /// What happened in conversations here. REQUIRES: takes_records().
+  [[nodiscard]] Effects on_records(control::Records records);
+  /// What CancelConversation came to: whether it was open, and is being cancelled.
+  [[nodiscard]] Effects on_cancelled(const ConversationId& conversation, bool accepted);
   /// The node shall leave: its owned participants end with shutdown, then it goes.
   [[nodiscard]] Effects leave(TimePoint now);
   [[nodiscard]] Effects advance(TimePoint now);
@@ -175,6 +189,11 @@ class NodeCore {
   /// The frames that may go out now. Call when the data connection takes more.
   [[nodiscard]] Effects flush(TimePoint now);
   [[nodiscard]] std::optional<TimePoint> next_deadline() const;
+
+  /// Whether records can be sent now; while they cannot they wait elsewhere.
+  [[nodiscard]] bool takes_records() const;
+  /// It waits for acknowledgements, and then leaves: what is to be told is to be told now.
+  [[nodiscard]] bool leaving() const { return phase_ == Phase::kLeaving; }
 
   // --- for people and tests ---
 
@@ -224,6 +243,7 @@ class NodeCore {
   void attached(TimePoint now, Effects& effects);
   void changed(control::Changes changes, TimePoint now, Effects& effects);
   void came(const Member& member);
+  void loaded(const control::Loads& loads, Effects& effects);
   void heard_echo(std::uint64_t number, Effects& effects);
   /// Breaks every remote tie and takes a new incarnation; the caller sees to the joining.
   void fence(std::string why, Effects& effects);
@@ -267,10 +287,12 @@ class NodeCore {
   MembershipVersion version_{0};
   std::uint64_t token_ = 0;
   std::optional<ClusterSettings> cluster_;
-  std::map<Incarnation, Member> members_;  // living or expected, without ourselves
-  bool recovering_ = false;                // the broker is: more may appear
-  std::set<Incarnation> reported_;         // peers, by the latest join
-  bool report_due_ = false;                // a peer came up that the broker does not list
+  std::map<Incarnation, Member> members_;       // living or expected, without ourselves
+  std::map<Incarnation, std::uint32_t> loads_;  // participants of members_, where there are any
+  std::uint32_t participants_ = 0;              // here, by the latest beat
+  bool recovering_ = false;                     // the broker is: more may appear
+  std::set<Incarnation> reported_;              // peers, by the latest join
+  bool report_due_ = false;                     // a peer came up that the broker does not list
 
   BeatBook beats_;                         // ours, of this incarnation and epoch
   std::uint64_t broker_beat_ = 0;          // number of the newest that was read

@@ -154,6 +154,13 @@ NodeCore::Effects NodeCore::on_control(std::string_view bytes, TimePoint now) {
                  [&](control::Changes& changes) {
                    if (stands_on_control()) changed(std::move(changes), now, effects);
                  },
+                 [&](control::Loads& loads) {
+                   if (stands_on_control()) loaded(loads, effects);
+                 },
+                 [&](control::CancelOrder& order) {
+                   if (!stands_on_control()) return;
+                   effects.push_back(CancelConversation{order.conversation, std::move(order.by)});
+                 },
                  [&](control::Unknown&) {
                    if (phase_ == Phase::kConnecting) return;
                    fence("the broker does not know this incarnation any more", effects);
@@ -206,6 +213,8 @@ void NodeCore::welcomed(control::Welcome welcome, TimePoint now, Effects& effect
   settings_.session.payload_bytes_max = welcome.settings.payload_bytes_max;
   broker_heard_ = now;
   beat_due_ = now;
+  loads_.clear();  // all of them follow
+  effects.push_back(KeepRecords{cluster_->timeline_records_max});
   if (new_epoch) begin_epoch(effects);
   count_reports(new_epoch);
 
@@ -311,6 +320,7 @@ void NodeCore::fence(std::string why, Effects& effects) {
   secret_ = tokens_.next();
   epoch_.reset();
   members_.clear();
+  loads_.clear();
   attached_ = false;
   beat_due_.reset();
   turn_asked_ = false;
@@ -338,6 +348,8 @@ void NodeCore::publish(Effects& effects) const {
   for (const auto& [incarnation, member] : members_) {
     if (member.state != MemberState::kExpected) snapshot.members.push_back(member);
   }
+  snapshot.participants = loads_;
+  if (participants_ > 0) snapshot.participants.emplace(local_incarnation(), participants_);
   std::sort(snapshot.members.begin(), snapshot.members.end(),
             [](const Member& a, const Member& b) { return a.name < b.name; });
   effects.push_back(Publish{std::move(snapshot)});
@@ -363,12 +375,25 @@ void NodeCore::changed(control::Changes changes, TimePoint now, Effects& effects
     } else {
       departed_.add(member, evidence, now);
       members_.erase(member.incarnation);
+      loads_.erase(member.incarnation);
       gone.emplace_back(member.incarnation, evidence);
     }
   }
   publish(effects);  // before the exits: whoever reacts to them must not choose the dead
   for (const auto& [incarnation, evidence] : gone) peer_lost(incarnation, evidence, effects);
   drop_unlisted_peers(std::nullopt, effects);
+}
+
+/// This node's own load comes as well, and has its beat published.
+void NodeCore::loaded(const control::Loads& loads, Effects& effects) {
+  for (const auto& [incarnation, participants] : loads.loads) {
+    if (participants == 0) {
+      loads_.erase(incarnation);
+    } else if (members_.contains(incarnation)) {
+      loads_.insert_or_assign(incarnation, participants);
+    }
+  }
+  publish(effects);
 }
 
 /// What was sent to it while it was expected got lost on the way.

@@ -70,6 +70,9 @@ void World::Node::turn() {
     for (auto& signal : std::exchange(forwarded_, {})) {
       carry_out(core_.on_signal(std::move(signal), now));
     }
+    while (core_.takes_records() && !recorder_.empty()) {
+      carry_out(core_.on_records(recorder_.take()));
+    }
     carry_out(core_.advance(now));
     carry_out(core_.flush(now));
     const auto timer = scheduler_.next_deadline();
@@ -129,6 +132,11 @@ void World::Node::carry_out(NodeCore::Effects effects) {
             world_.trace(label() + " interrupted");
           } else if constexpr (std::is_same_v<Effect, node_effect::Lease>) {
             lease_until_ = e.until;
+          } else if constexpr (std::is_same_v<Effect, node_effect::KeepRecords>) {
+            recorder_.set_records_max(e.records_max);
+          } else if constexpr (std::is_same_v<Effect, node_effect::CancelConversation>) {
+            const bool accepted = cancel_ && cancel_(e.conversation, e.by);
+            carry_out(core_.on_cancelled(e.conversation, accepted));
           } else if constexpr (std::is_same_v<Effect, node_effect::Fenced>) {
             ++fenced_;
             world_.trace(label() + " fenced: " + e.why);

@@ -18,6 +18,7 @@
 #include "node/conversation/conversation_supervisor.hpp"
 #include "node/remote/node_core.hpp"
 #include "node/scheduler/scheduler.hpp"
+#include "node/timeline/timeline_recorder.hpp"
 #include "tests/sim/event_queue.hpp"
 
 namespace liminal::sim {
@@ -50,6 +51,11 @@ class World {
     [[nodiscard]] Scheduler& scheduler() { return scheduler_; }
     [[nodiscard]] Directory& directory() { return directory_; }
     [[nodiscard]] ConversationSupervisor& supervisor() { return *supervisor_; }
+    [[nodiscard]] TimelineRecorder& timeline() { return recorder_; }
+    /// What it does about a CancelConversation; says whether the conversation was open.
+    void on_cancel(std::function<bool(const ConversationId&, const std::string& by)> cancel) {
+      cancel_ = std::move(cancel);
+    }
     /// Fences so far.
     [[nodiscard]] int fenced() const { return fenced_; }
     /// Until when it may begin work for others.
@@ -79,6 +85,8 @@ class World {
     std::vector<Signal> forwarded_;
     bool turn_done_ = false;
     Directory directory_;
+    TimelineRecorder recorder_;
+    std::function<bool(const ConversationId&, const std::string& by)> cancel_;
     Scheduler scheduler_;
     std::unique_ptr<ConversationSupervisor> supervisor_;
     NodeCore core_;

@@ -1094,5 +1094,128 @@ TEST_F(NodeCoreTest, GarbageIsCountedAndChangesNothing) {
   EXPECT_EQ(core.sessions(), 0u);
 }
 
+// --- records, cancellation, loads ---
+
+class NodeCoreTimelines : public NodeCoreTest {
+ protected:
+  static constexpr std::uint32_t kKept = 7;
+  static ClusterSettings keeping(std::uint32_t records) {
+    ClusterSettings cluster = kCluster;
+    cluster.timeline_records_max = records;
+    return cluster;
+  }
+  void join_one_that_keeps(std::uint32_t records) {
+    note(core.start(now));
+    note(core.on_control_connected(now));
+    control(control::Welcome{kEpoch,
+                             MembershipVersion{10},
+                             4711,
+                             keeping(records),
+                             {member(kPeer, kPeerIncarnation, MemberState::kJoined)}});
+    note(core.on_data_connected(now));
+    note(core.on_data_control(wire::encode(ControlFrame{control::Attached{}}), now));
+    ASSERT_TRUE(core.joined());
+  }
+  static TimelineRecord record(std::optional<Pid> participant) {
+    return {.conversation = {2, 2},
+            .event = TimelineEvent::kPlaced,
+            .participant = std::move(participant)};
+  }
+};
+
+TEST_F(NodeCoreTimelines, AreToldOnlyToABrokerThatKeepsThem) {
+  EXPECT_FALSE(core.takes_records());
+  join_one_that_keeps(0);
+  EXPECT_FALSE(core.takes_records());
+  const auto told = take<node_effect::KeepRecords>();
+  ASSERT_EQ(told.size(), 1u);
+  EXPECT_EQ(told[0].records_max, 0u);
+}
+
+TEST_F(NodeCoreTimelines, LocalPidsLeaveWithTheIncarnationOfTheMoment) {
+  join_one_that_keeps(kKept);
+  EXPECT_EQ(take<node_effect::KeepRecords>().at(0).records_max, kKept);
+  ASSERT_TRUE(core.takes_records());
+  note(core.on_records({{record(local(3)), record(remote(4)), record({})}, {{{2, 2}, 1, 0}}, 5}));
+  auto sent = take_control<control::Records>();
+  ASSERT_EQ(sent.size(), 1u);
+  EXPECT_EQ(sent[0].records[0].participant, at_core(3));
+  EXPECT_EQ(sent[0].records[1].participant, remote(4));
+  EXPECT_EQ(sent[0].records[2].participant, std::nullopt);
+  EXPECT_EQ(sent[0].left_out.size(), 1u);
+  EXPECT_EQ(sent[0].lost, 5u);
+
+  const Incarnation before = core.incarnation();
+  control(control::Unknown{kEpoch});
+  EXPECT_FALSE(core.takes_records()) << "they wait while it is fenced";
+  join_one_that_keeps(kKept);
+  note(core.on_records({{record(local(3))}}));
+  sent = take_control<control::Records>();
+  ASSERT_EQ(sent.size(), 1u);
+  EXPECT_EQ(sent[0].records[0].participant, at_core(3));
+  EXPECT_NE(core.incarnation(), before);
+}
+
+TEST_F(NodeCoreTimelines, AreTakenUntilItLeft) {
+  join_one_that_keeps(kKept);
+  EXPECT_FALSE(core.leaving());
+  note(core.on_signal(signal::Link{local(1), remote(2), LinkId{1}}, now));  // to wait for
+  note(core.leave(now));
+  EXPECT_TRUE(core.leaving());
+  EXPECT_TRUE(core.takes_records());
+  now += 3s;
+  note(core.advance(now));
+  EXPECT_EQ(take<node_effect::Left>().size(), 1u);
+  EXPECT_FALSE(core.takes_records());
+}
+
+TEST_F(NodeCoreTimelines, ACancellationIsPassedOnAndItsOutcomeTold) {
+  join_one_that_keeps(kKept);
+  control(control::CancelOrder{{2, 2}, "somebody"});
+  const auto asked = take<node_effect::CancelConversation>();
+  ASSERT_EQ(asked.size(), 1u);
+  EXPECT_EQ(asked[0].conversation, (ConversationId{2, 2}));
+  EXPECT_EQ(asked[0].by, "somebody");
+  note(core.on_cancelled({2, 2}, true));
+  note(core.on_cancelled({2, 3}, false));
+  EXPECT_EQ(take_control<control::CancelAnswer>(),
+            (std::vector<control::CancelAnswer>{{{2, 2}, true}, {{2, 3}, false}}));
+  note(core.on_control_closed(now));
+  note(core.on_cancelled({2, 2}, true));
+  EXPECT_TRUE(take_control<control::CancelAnswer>().empty()) << "it will be ordered again";
+}
+
+TEST_F(NodeCoreTimelines, LoadsArePublishedBesideTheMembers) {
+  join_one_that_keeps(kKept);
+  effects_.clear();
+  const auto published = [&] {
+    const auto all = take<node_effect::Publish>();
+    EXPECT_EQ(all.size(), 1u) << "once for a frame";
+    return all.empty() ? Directory::Snapshot{} : all.back().snapshot;
+  };
+  control(control::Loads{{{kPeerIncarnation, 3}, {Incarnation{999}, 8}}});
+  auto snapshot = published();
+  EXPECT_EQ(snapshot.participants_of(kPeerIncarnation), 3u);
+  EXPECT_EQ(snapshot.participants_of(Incarnation{999}), 0u) << "no member";
+  EXPECT_EQ(snapshot.participants_of(local_incarnation()), 0u);
+
+  now += kCluster.beat_interval;
+  note(core.advance(now));
+  note(core.on_turn(5, 0, now));
+  EXPECT_TRUE(take<node_effect::Publish>().empty()) << "no more often than the broker's beats";
+  control(control::Loads{{{core.incarnation(), 5}}});
+  snapshot = published();
+  EXPECT_EQ(snapshot.participants_of(local_incarnation()), 5u);
+  EXPECT_EQ(snapshot.participants_of(kPeerIncarnation), 3u);
+
+  control(control::Loads{{{kPeerIncarnation, 0}}});
+  EXPECT_EQ(published().participants_of(kPeerIncarnation), 0u);
+  control(control::Loads{{{kPeerIncarnation, 2}}});
+  EXPECT_EQ(published().participants_of(kPeerIncarnation), 2u);
+  control(control::Changes{MembershipVersion{11},
+                           {{member(kPeer, kPeerIncarnation, MemberState::kDown), kClosed}}});
+  EXPECT_EQ(published().participants.size(), 1u) << "gone with its member: this node is left";
+}
+
 }  // namespace
 }  // namespace liminal
