@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "cli/ask.hpp"
+#include "cli/conversations.hpp"
 #include "cli/output.hpp"
 #include "cli/status.hpp"
 #include "common/config/options.hpp"
@@ -25,6 +26,9 @@ constexpr std::string_view kHelp =
     "  ask SERVICE [PAYLOAD]   one request; its reply on stdout, byte for byte\n"
     "  converse SERVICE        a request per line of stdin; its reply as a line on stdout\n"
     "  status                  the broker and its nodes\n"
+    "  conversations           those that are open, and the last that ended\n"
+    "  timeline ID             what happened in one conversation, in order of cause\n"
+    "  cancel ID               ends a conversation by its policy\n"
     "  wait NODE|SERVICE       returns when it is there\n"
     "\n"
     "  liminal COMMAND --help  says more; liminal --version\n";
@@ -123,6 +127,25 @@ ExitCode run_status(SignalWatch&, const Parsed& parsed) {
   return status(parsed.value("broker"), parsed.duration("connect-timeout"), parsed.flag("json"));
 }
 
+ExitCode run_conversations(SignalWatch&, const Parsed& parsed) {
+  return conversations(parsed.value("broker"), parsed.duration("connect-timeout"),
+                       static_cast<std::size_t>(parsed.number("ended")), parsed.flag("json"));
+}
+
+ExitCode run_timeline(SignalWatch&, const Parsed& parsed) {
+  const auto conversation = conversation_argument(parsed.positionals()[0]);
+  if (!conversation) return report(conversation.error());
+  return timeline(parsed.value("broker"), parsed.duration("connect-timeout"), *conversation,
+                  parsed.flag("json"));
+}
+
+ExitCode run_cancel(SignalWatch&, const Parsed& parsed) {
+  const auto conversation = conversation_argument(parsed.positionals()[0]);
+  if (!conversation) return report(conversation.error());
+  return cancel(parsed.value("broker"), parsed.duration("connect-timeout"),
+                parsed.duration("timeout"), *conversation);
+}
+
 ExitCode run_wait(SignalWatch& signals, const Parsed& parsed) {
   const std::string& name = parsed.positionals()[0];
   if (const auto right = expect::name()(name)) {
@@ -172,6 +195,48 @@ std::vector<Command> commands() {
                               "conversations."},
                   std::move(options)},
                  run_status});
+
+  options = {broker_option(false),
+             duration_option("connect-timeout", "how long the broker's answer may take", "2s"),
+             {.name = "ended",
+              .placeholder = "N",
+              .help = "how many of those that ended are listed, the last first",
+              .default_value = "100",
+              .wrong = expect::number(0)},
+             json_option("print one JSON object")};
+  all.push_back({"conversations",
+                 {{.program = "liminal conversations",
+                   .summary = "The conversations that are open, and the last that ended, as their "
+                              "nodes told the broker."},
+                  std::move(options)},
+                 run_conversations});
+
+  options = {broker_option(false),
+             duration_option("connect-timeout", "how long the broker's answer may take", "2s"),
+             json_option("print one JSON object")};
+  all.push_back({"timeline",
+                 {{.program = "liminal timeline",
+                   .arguments = "[OPTION]... ID",
+                   .summary = "What happened in the conversation ID (32 hex digits), on all nodes, "
+                              "in order of cause.",
+                   .positionals_min = 1,
+                   .positionals_max = 1},
+                  std::move(options)},
+                 run_timeline});
+
+  options = {
+      broker_option(false),
+      duration_option("connect-timeout", "how long the broker's answer may take", "2s"),
+      duration_option("timeout", "how long the conversation's node may take to answer", "5s")};
+  all.push_back({"cancel",
+                 {{.program = "liminal cancel",
+                   .arguments = "[OPTION]... ID",
+                   .summary = "Ends the conversation ID (32 hex digits) by its policy; returns "
+                              "when its node has answered that it does.",
+                   .positionals_min = 1,
+                   .positionals_max = 1},
+                  std::move(options)},
+                 run_cancel});
 
   options = {broker_option(false), duration_option("timeout", "how long to wait", "30s")};
   all.push_back(

@@ -31,7 +31,63 @@ std::string line(const json& value) {
   return value.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
+json text_or_null(const std::string& text) { return text.empty() ? json(nullptr) : json(text); }
+
+template <class Tag>
+json id_or_null(const std::optional<WideId<Tag>>& id) {
+  return id ? json(to_string(*id)) : json(nullptr);
+}
+
+json summary_json(const control::ConversationSummary& summary) {
+  return {{"conversation", to_string(summary.conversation)},
+          {"node", summary.node.value()},
+          {"incarnation", to_hex(summary.incarnation.value())},
+          {"state", name_of(summary.standing)},
+          {"phase", text_or_null(summary.phase)},
+          {"about", text_or_null(summary.about)},
+          {"opened_ago_ms", to_ms(summary.opened_ago)},
+          {"ended_ago_ms", summary.ended_ago ? json(to_ms(*summary.ended_ago)) : json(nullptr)},
+          {"requests", summary.requests},
+          {"crashes", summary.crashes}};
+}
+
+json record_json(const control::Told& told, Duration at) {
+  const TimelineRecord& record = told.record;
+  return {
+      {"at_ms", to_ms(at)},
+      {"node", told.teller.value()},
+      {"event", name_of(record.event)},
+      {"role", text_or_null(record.role)},
+      {"participant", record.participant ? json(to_string(*record.participant)) : json(nullptr)},
+      {"message", id_or_null(record.message)},
+      {"cause", id_or_null(record.cause)},
+      {"attempt", record.attempt > 0 ? json(record.attempt) : json(nullptr)},
+      {"reason", record.reason ? json(to_string(*record.reason)) : json(nullptr)},
+      {"evidence", record.reason ? evidence_json(record.reason->evidence) : json(nullptr)},
+      {"text", text_or_null(record.text)}};
+}
+
 }  // namespace
+
+std::string timeline_json(const Timeline& timeline) {
+  const control::TimelineReply& head = timeline.head;
+  json object = head.summary ? summary_json(*head.summary)
+                             : json{{"conversation", to_string(head.conversation)}};
+  object["not_kept"] = {{"routine", head.left_out.routine}, {"other", head.left_out.other}};
+  json records = json::array();
+  for (std::size_t i = 0; i < timeline.told.size(); ++i) {
+    records.push_back(record_json(timeline.told[i], timeline.at[i]));
+  }
+  object["records"] = std::move(records);
+  return line(object);
+}
+
+std::string conversations_json(const std::vector<control::ConversationSummary>& summaries,
+                               std::uint64_t forgotten) {
+  json all = json::array();
+  for (const auto& summary : summaries) all.push_back(summary_json(summary));
+  return line({{"conversations", all}, {"forgotten", forgotten}});
+}
 
 std::string base64(std::string_view bytes) {
   static constexpr std::string_view kAlphabet =

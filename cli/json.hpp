@@ -3,7 +3,9 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
+#include "cli/timeline_view.hpp"
 #include "common/base/payload.hpp"
 #include "common/base/result.hpp"
 #include "common/wire/control.hpp"
@@ -19,6 +21,12 @@ namespace liminal::cli {
 /// UTF-8 is written as "reply_base64".
 [[nodiscard]] std::string outcome_json(const ConversationSnapshot& conversation,
                                        const Result<Payload>& outcome);
+
+/// One line: {"conversation", ..., "records": [...]}.
+[[nodiscard]] std::string timeline_json(const Timeline& timeline);
+/// One line: {"conversations": [...], "forgotten"}.
+[[nodiscard]] std::string conversations_json(
+    const std::vector<control::ConversationSummary>& summaries, std::uint64_t forgotten);
 
 /// RFC 4648, with padding.
 [[nodiscard]] std::string base64(std::string_view bytes);

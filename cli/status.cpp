@@ -5,9 +5,10 @@
 #include <thread>
 #include <vector>
 
+#include "cli/broker_client.hpp"
 #include "cli/json.hpp"
 #include "cli/output.hpp"
-#include "cli/status_client.hpp"
+#include "cli/text_table.hpp"
 #include "common/base/text.hpp"
 
 namespace liminal::cli {
@@ -33,25 +34,6 @@ std::string evidence_text(const std::optional<Evidence>& evidence) {
   return evidence->source == EvidenceSource::kLeft ? std::string{name_of(evidence->source)} : text;
 }
 
-// Columns as wide as their widest cell, two blanks between them.
-std::string table(const std::vector<std::vector<std::string>>& rows) {
-  std::vector<std::size_t> widths;
-  for (const auto& row : rows) {
-    widths.resize(std::max(widths.size(), row.size()));
-    for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
-  }
-  std::string text;
-  for (const auto& row : rows) {
-    std::string line;
-    for (std::size_t i = 0; i < row.size(); ++i) {
-      line += row[i] + std::string(widths[i] - row[i].size() + 2, ' ');
-    }
-    line.erase(line.find_last_not_of(' ') + 1);
-    text += line + "\n";
-  }
-  return text;
-}
-
 std::string status_text(const std::string& endpoint, const control::StatusReply& status) {
   char head[160];
   std::snprintf(head, sizeof head, "broker %s  epoch %s  up %.1f s\n", endpoint.c_str(),
@@ -66,7 +48,7 @@ std::string status_text(const std::string& endpoint, const control::StatusReply&
                     std::to_string(participants), std::to_string(conversations),
                     to_hex(member.incarnation.value()), evidence_text(evidence)});
   }
-  return head + table(rows);
+  return head + text_table(rows);
 }
 
 bool is_there(const control::StatusReply& status, const std::string& name) {
@@ -81,8 +63,8 @@ bool is_there(const control::StatusReply& status, const std::string& name) {
 }  // namespace
 
 ExitCode status(const std::string& endpoint, Duration timeout, bool json) {
-  StatusClient client{endpoint};
-  const auto reply = client.ask(timeout);
+  BrokerClient client{endpoint};
+  const auto reply = client.ask<control::StatusReply>(control::StatusQuery{}, timeout);
   if (!reply) return report(reply.error());
   const auto written =
       write_out(json ? status_json(endpoint, *reply) + "\n" : status_text(endpoint, *reply));
@@ -93,12 +75,13 @@ ExitCode wait(SignalWatch& signals, const std::string& endpoint, const std::stri
               Duration timeout) {
   const SystemClock clock;
   const TimePoint deadline = clock.now() + timeout;
-  StatusClient client{endpoint};
+  BrokerClient client{endpoint};
   bool answered = false;  // by a broker, ever: then it is the name that is missing
   Error last{Errc::kNoBroker, ""};
   for (;;) {
     if (signals.interrupted()) return ExitCode::kInterrupted;
-    const auto reply = client.ask(std::clamp(deadline - clock.now(), Duration{1ms}, kOneAnswer));
+    const auto reply = client.ask<control::StatusReply>(
+        control::StatusQuery{}, std::clamp(deadline - clock.now(), Duration{1ms}, kOneAnswer));
     answered = answered || reply.has_value();
     if (reply && is_there(*reply, name)) return ExitCode::kDone;
     if (!reply) last = reply.error();

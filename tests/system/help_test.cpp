@@ -12,9 +12,10 @@ namespace {
 
 using Words = std::vector<std::string>;
 
-const std::vector<Words> kTables{{"liminal-broker"},    {"liminal-node"},
-                                 {"liminal", "ask"},    {"liminal", "converse"},
-                                 {"liminal", "status"}, {"liminal", "wait"}};
+const std::vector<Words> kTables{
+    {"liminal-broker"},           {"liminal-node"},        {"liminal", "ask"},
+    {"liminal", "converse"},      {"liminal", "status"},   {"liminal", "wait"},
+    {"liminal", "conversations"}, {"liminal", "timeline"}, {"liminal", "cancel"}};
 
 Words with(Words words, const Words& more) {
   words.insert(words.end(), more.begin(), more.end());
@@ -30,8 +31,8 @@ TEST(Help, ExitsZeroAndNamesNothingThatIsNotBuilt) {
     EXPECT_EQ(ended.code, 0);
     EXPECT_EQ(ended.err, "");
     EXPECT_NE(ended.out.find(words[0]), std::string::npos) << ended.out;
-    for (const std::string word : {"route-to-next", "compensate", "--deadline", "cancel",
-                                   "timeline", "drill", "bench", "--http", "SERVICE..."}) {
+    for (const std::string word :
+         {"route-to-next", "compensate", "--deadline", "drill", "bench", "--http", "SERVICE..."}) {
       EXPECT_EQ(ended.out.find(word), std::string::npos) << word << " in " << ended.out;
     }
   }
@@ -66,7 +67,10 @@ TEST(Help, PrintConfigIsAcceptedByConfig) {
       {{"liminal", "ask"}, {"service", "--timeout", "90s"}},
       {{"liminal", "converse"}, {"service", "--window", "3"}},
       {{"liminal", "status"}, {"--json"}},
-      {{"liminal", "wait"}, {"service", "--timeout", "1m"}}};
+      {{"liminal", "wait"}, {"service", "--timeout", "1m"}},
+      {{"liminal", "conversations"}, {"--ended", "7"}},
+      {{"liminal", "timeline"}, {"service", "--json"}},
+      {{"liminal", "cancel"}, {"service", "--timeout", "7s"}}};
   for (const auto& [words, options] : commands) {
     SCOPED_TRACE(words.back());
     const auto first = run(with(with(words, options), {"--print-config"}));
