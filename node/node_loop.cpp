@@ -20,7 +20,7 @@ constexpr Duration kRetryInterval = std::chrono::milliseconds{2};
 constexpr Duration kReapAfter = std::chrono::seconds{64};
 // Records are told together, and so few at once that a beat does not wait for them.
 constexpr Duration kRecordsInterval = std::chrono::milliseconds{20};
-constexpr int kRecordFramesAtOnce = 4;
+constexpr int kRecordFramesAtOnce = 2;
 constexpr Duration kWaitMax = std::chrono::seconds{1};
 
 class BeatRequest final : public LocalMessage {};
