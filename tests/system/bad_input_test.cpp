@@ -43,6 +43,9 @@ TEST(BadInput, OfTheBrokersCommandLine) {
       {{"liminal-broker", "--suspect-after", "5s", "--down-after", "4s"},
        {"suspect-after", "down-after", "5s", "4s"}},
       {{"liminal-broker", "--payload-max", "lots"}, {"--payload-max", "lots"}},
+      {{"liminal-broker", "--timeline-max", "100001"}, {"--timeline-max", "100000"}},
+      {{"liminal-broker", "--timelines-max", "0"}, {"--timelines-max", "0"}},
+      {{"liminal-broker", "--timeline-bytes-max", "1"}, {"--timeline-bytes-max", "1"}},
       {{"liminal-broker", "--log-level", "loud"}, {"--log-level", "loud"}},
       {{"liminal-broker", "stray"}, {"stray"}},
   });
@@ -76,8 +79,11 @@ TEST(BadInput, OfTheCommand) {
   expect_usage_errors({
       {{"liminal"}, {"ask"}},
       {{"liminal", "nosuch"}, {"nosuch", "ask"}},
-      {{"liminal", "cancel", "1"}, {"cancel"}},
-      {{"liminal", "timeline", "1"}, {"timeline"}},
+      {{"liminal", "cancel", "1"}, {"'1'", "32 hex digits"}},
+      {{"liminal", "cancel"}, {"ID"}},
+      {{"liminal", "timeline", "1"}, {"'1'", "32 hex digits"}},
+      {{"liminal", "timeline", std::string(33, 'a')}, {"32 hex digits"}},
+      {{"liminal", "conversations", "--ended", "-1"}, {"--ended", "-1"}},
       {{"liminal", "drill", "run", "x"}, {"drill"}},
       {{"liminal", "ask"}, {"SERVICE"}},
       {{"liminal", "ask", "bad name", "x"}, {"bad name", "63"}},
