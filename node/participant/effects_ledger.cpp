@@ -18,18 +18,20 @@ std::string text_of(int error) { return std::error_code(error, std::generic_cate
 
 }  // namespace
 
-Effect Effect::done(ServiceName service, NodeName node, const Request& request, std::string text) {
+EffectsLedger::Entry EffectsLedger::Entry::done(ServiceName service, NodeName node,
+                                                const Request& request, std::string text) {
   return {"process",  std::move(service), std::move(node),
           request.id, request.attempt,    std::move(text)};
 }
 
-Effect Effect::undone(ServiceName service, NodeName node, const Compensation& compensation,
-                      std::string text) {
+EffectsLedger::Entry EffectsLedger::Entry::undone(ServiceName service, NodeName node,
+                                                  const Compensation& compensation,
+                                                  std::string text) {
   return {"compensate",         std::move(service), std::move(node), compensation.request.id,
           compensation.attempt, std::move(text)};
 }
 
-std::string line_of(const Effect& effect) {
+std::string line_of(const EffectsLedger::Entry& effect) {
   const std::size_t all = EffectsLedger::kTextBytesMax;
   return escaped_tail(effect.action, all) + '\t' + effect.service.value() + '\t' +
          effect.node.value() + '\t' + to_string(effect.message) + '\t' +
@@ -50,7 +52,7 @@ Result<std::optional<EffectsLedger>> EffectsLedger::from_environment() {
   return std::optional<EffectsLedger>{*std::move(opened)};
 }
 
-Result<void> EffectsLedger::append(const Effect& effect) const {
+Result<void> EffectsLedger::append(const Entry& effect) const {
   const std::string line = line_of(effect);
   const ssize_t written = ::write(file_.get(), line.data(), line.size());
   if (written == static_cast<ssize_t>(line.size())) return {};

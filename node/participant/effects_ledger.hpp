@@ -12,31 +12,28 @@
 
 namespace liminal {
 
-/// One effect. On a line of the ledger the fields stand in this order, with a tab between two:
-/// ACTION SERVICE NODE MESSAGE ATTEMPT TEXT.
-struct Effect {
-  std::string action;  // process, compensate, or whatever its author calls it
-  ServiceName service;
-  NodeName node;
-  MessageId message;  // of the request, to do and to undo it
-  std::uint32_t attempt = 1;
-  std::string text = {};  // on the line \n, \t, \\ and what is unprintable are escaped
-
-  [[nodiscard]] static Effect done(ServiceName service, NodeName node, const Request& request,
-                                   std::string text);
-  [[nodiscard]] static Effect undone(ServiceName service, NodeName node,
-                                     const Compensation& compensation, std::string text);
-};
-
-/// As it stands in the ledger, with its newline.
-[[nodiscard]] std::string line_of(const Effect& effect);
-
 /// A file that grows by whole lines, whoever appends to it: other objects, other programs.
 ///
 /// Thread-safety: append() from any thread.
 /// Errors: kUsage if the file cannot be opened, kInternal if it cannot be written to; both name it.
 class EffectsLedger {
  public:
+  /// One effect. On a line of the ledger the fields stand in this order, with a tab between two:
+  /// ACTION SERVICE NODE MESSAGE ATTEMPT TEXT.
+  struct Entry {
+    std::string action;  // process, compensate, or whatever its author calls it
+    ServiceName service;
+    NodeName node;
+    MessageId message;  // of the request, to do and to undo it
+    std::uint32_t attempt = 1;
+    std::string text = {};  // on the line \n, \t, \\ and what is unprintable are escaped
+
+    [[nodiscard]] static Entry done(ServiceName service, NodeName node, const Request& request,
+                                    std::string text);
+    [[nodiscard]] static Entry undone(ServiceName service, NodeName node,
+                                      const Compensation& compensation, std::string text);
+  };
+
   /// Bytes of an effect's text that are kept, its end.
   static constexpr std::size_t kTextBytesMax = 4096;
 
@@ -48,7 +45,7 @@ class EffectsLedger {
 
   /// One write of one line: it is there, whole, when this returns, and survives this process. May
   /// block as files do.
-  [[nodiscard]] Result<void> append(const Effect& effect) const;
+  [[nodiscard]] Result<void> append(const Entry& effect) const;
 
  private:
   EffectsLedger(std::string path, Descriptor file)
@@ -57,5 +54,8 @@ class EffectsLedger {
   std::string path_;
   Descriptor file_;
 };
+
+/// As it stands in the ledger, with its newline.
+[[nodiscard]] std::string line_of(const EffectsLedger::Entry& effect);
 
 }  // namespace liminal

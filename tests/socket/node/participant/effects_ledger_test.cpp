@@ -25,7 +25,7 @@ class EffectsLedgerTest : public test::CommandTest {
   EffectsLedgerTest() { ::unlink(path.c_str()); }
   ~EffectsLedgerTest() override { ::unlink(path.c_str()); }
 
-  static Effect effect(std::uint64_t number, std::string text) {
+  static EffectsLedger::Entry effect(std::uint64_t number, std::string text) {
     return {"process", ServiceName{"charge"}, NodeName{"n1"}, {8, number}, 2, std::move(text)};
   }
 
@@ -36,7 +36,7 @@ TEST_F(EffectsLedgerTest, AnEffectIsOneLineWhateverIsInItsText) {
   const auto ledger = EffectsLedger::open(path);
   ASSERT_TRUE(ledger) << ledger.error().detail;
   EXPECT_TRUE(ledger->append(effect(1, "a\tb\nc\\")));
-  EXPECT_TRUE(ledger->append(Effect::undone(
+  EXPECT_TRUE(ledger->append(EffectsLedger::Entry::undone(
       ServiceName{"charge"}, NodeName{"n1"},
       {.request = {.id = {8, 1}, .conversation = {1, 2}}, .id = {8, 9}, .attempt = 3}, "")));
   const std::string key = "00000000000000080000000000000001";
