@@ -24,6 +24,10 @@ ExitCode exit_code_of(Errc code) {
     case Errc::kNoReply:
     case Errc::kConversationFailed:
       return ExitCode::kFailed;
+    case Errc::kCompensated:
+      return ExitCode::kCompensated;
+    case Errc::kCompensationFailed:
+      return ExitCode::kCompensationFailed;
     case Errc::kRejected:
     case Errc::kTooLarge:
     case Errc::kWouldBlock:

@@ -15,6 +15,8 @@ enum class ExitCode : int {
   kNoService = 4,
   kTimeout = 5,
   kFailed = 6,
+  kCompensated = 7,
+  kCompensationFailed = 8,
   kRejected = 9,
   kInterrupted = 130,
 };

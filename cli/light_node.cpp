@@ -86,7 +86,7 @@ Result<OpenConversation> open_conversation(const SignalWatch& signals,
   if (!joined) return tl::unexpected<Error>(std::move(joined.error()));
   ConversationConfig config{options.on_crash, {ParticipantConfig::owned(service)}};
   // Before the reply's own time is up, so that it is said what was missing.
-  config.placement_timeout = options.timeout - std::min(options.timeout / 10, kPlacementHead);
+  config.policy_timeout = options.timeout - std::min(options.timeout / 10, kPlacementHead);
   auto handle = (*node)->conversations().spawn(std::move(config));
   if (!handle) return tl::unexpected<Error>(std::move(handle.error()));
   return OpenConversation{std::move(*node), std::move(*handle)};

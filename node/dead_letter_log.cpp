@@ -11,21 +11,6 @@ namespace {
 
 constexpr Duration kBetweenLines = std::chrono::seconds{10};
 
-std::string_view name_of(EnvelopeKind kind) {
-  switch (kind) {
-    case EnvelopeKind::kRequest:
-      return "request";
-    case EnvelopeKind::kReply:
-    case EnvelopeKind::kDone:
-    case EnvelopeKind::kExpired:
-    case EnvelopeKind::kCancelled:
-      return "answer";
-    case EnvelopeKind::kCompensate:
-      return "compensation";
-  }
-  return "?";
-}
-
 }  // namespace
 
 void DeadLetterLog::look(const DeadLetters& letters, TimePoint now) {

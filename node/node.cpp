@@ -45,7 +45,9 @@ Result<std::unique_ptr<Node>> Node::create(Settings settings,
   }
   node->supervisor_ = std::make_unique<ConversationSupervisor>(
       *node->scheduler_, node->directory_,
-      ConversationSupervisor::Settings{node->settings_.limits.conversations_max});
+      ConversationSupervisor::Settings{
+          .conversations_max = node->settings_.limits.conversations_max,
+          .timeline = &node->recorder_});
   return node;
 }
 
@@ -63,7 +65,8 @@ Result<void> Node::add_services(const std::vector<ServiceDefinition>& services) 
   }
   registry_ = std::make_unique<ServiceRegistry>(
       ServiceRegistry::Settings{.node = settings_.name,
-                                .participants_max = settings_.limits.participants_max},
+                                .participants_max = settings_.limits.participants_max,
+                                .timeline = &recorder_},
       exec);
   for (const auto& service : services) {
     if (auto added = registry_->add(service); !added) return added;
@@ -106,9 +109,12 @@ Result<void> Node::begin() {
       registry_->set_payload_bytes_max(directory_.snapshot()->payload_bytes_max);
     };
     const auto lease = [this](TimePoint until) { registry_->set_lease(until); };
+    const auto cancel = [this](const ConversationId& conversation, const std::string& by) {
+      return supervisor_->cancel(conversation, by);
+    };
     loop_ = std::make_unique<NodeLoop>(
         NodeLoop::Settings{*settings_.broker, std::move(core), random_seed()}, clock_, *scheduler_,
-        directory_, inbox_, recorder_, NodeLoop::Hooks{load, joined, lease});
+        directory_, inbox_, recorder_, NodeLoop::Hooks{load, joined, lease, cancel});
   } else {
     run_alone();
   }

@@ -30,6 +30,10 @@ std::string_view name_of(Errc code) {
       return "Rejected";
     case Errc::kDeferred:
       return "Deferred";
+    case Errc::kCompensated:
+      return "Compensated";
+    case Errc::kCompensationFailed:
+      return "CompensationFailed";
     case Errc::kUnsupported:
       return "Usage";
     case Errc::kMalformed:

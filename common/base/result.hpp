@@ -31,6 +31,8 @@ enum class Errc : std::uint8_t {
   kUnsupported,          // named in the design, not built yet
   kInternal,             // a defect of our own that could be reported instead of crashing
   kDeferred,             // not taken for now: a mailbox or an outbox is full; may be sent again
+  kCompensated,          // the conversation failed, and everything it had done was undone
+  kCompensationFailed,   // the conversation failed, and not everything could be undone
 };
 
 /// The name that SURFACE gives the error, e.g. "ParticipantCrashed"; "Internal" where it has none.

@@ -6,6 +6,7 @@
 #include <limits>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -36,6 +37,9 @@ enum class EnvelopeKind : std::uint8_t {
   constexpr std::size_t kMost = std::numeric_limits<std::size_t>::max();
   return of_one > kMost / 2 ? kMost : 2 * of_one;
 }
+
+/// "request", "reply", "done", "expired", "compensate", "cancelled".
+[[nodiscard]] std::string_view name_of(EnvelopeKind kind);
 
 /// Its publisher is the process that sends it: the `from` of the signal that carries it, which the
 /// connection proved, so that it is not said twice.

@@ -6,14 +6,14 @@
 namespace liminal {
 
 void decide(ConversationRecord& record, std::uint64_t number, const Input& input, TimePoint now) {
-  static_assert(std::is_nothrow_move_constructible_v<ConversationState> &&
-                    std::is_nothrow_move_assignable_v<ConversationState> &&
+  static_assert(std::is_nothrow_move_constructible_v<ConversationContext> &&
+                    std::is_nothrow_move_assignable_v<ConversationContext> &&
                     std::is_nothrow_move_assignable_v<std::vector<Effect>>,
                 "the second half of a decision must not throw");
   if (!record.draft) record.draft = record.state;
-  ConversationState draft = *std::exchange(record.draft, std::nullopt);
+  ConversationContext draft = *std::exchange(record.draft, std::nullopt);
   Step decided = record.decide(std::move(draft), input, now);
-  std::optional<ConversationSnapshot> shown;
+  std::optional<ConversationState> shown;
   if (record.published != decided.next.revision) shown = snapshot_of(decided.next);
 
   record.draft = std::exchange(record.state, std::move(decided.next));
@@ -28,7 +28,7 @@ void decide(ConversationRecord& record, std::uint64_t number, const Input& input
 }
 
 void catch_up(ConversationRecord& record, const Input& input, TimePoint now) {
-  ConversationState behind = *std::exchange(record.draft, std::nullopt);
+  ConversationContext behind = *std::exchange(record.draft, std::nullopt);
   record.draft = record.decide(std::move(behind), input, now).next;
 }
 

@@ -25,15 +25,15 @@ namespace liminal {
 /// when it is told that they are there; while there is no actor, all of it is that process's.
 struct ConversationRecord {
   /// Pure, as step() is: called twice with the same arguments it decides the same.
-  using Decide = std::function<Step(ConversationState, const Input&, TimePoint)>;
+  using Decide = std::function<Step(ConversationContext, const Input&, TimePoint)>;
 
-  ConversationState state;
+  ConversationContext state;
   std::shared_ptr<ConversationCell> cell;
   Decide decide = step;
-  std::optional<ConversationState> draft = {};  // equal to `state`; made from it after a crash
-  std::uint64_t decided = 0;                    // the number of the last decision
-  std::vector<Effect> effects = {};             // of that decision, until they are taken
-  std::uint64_t published = 0;                  // revision of the snapshot in the cell
+  std::optional<ConversationContext> draft = {};  // equal to `state`; made from it after a crash
+  std::uint64_t decided = 0;                      // the number of the last decision
+  std::vector<Effect> effects = {};               // of that decision, until they are taken
+  std::uint64_t published = 0;                    // revision of the snapshot in the cell
 };
 
 /// Makes decision `number`: `state`, `decided` and `effects` change together, and the cell shows

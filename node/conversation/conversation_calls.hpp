@@ -3,6 +3,7 @@
 
 #include <concepts>
 #include <optional>
+#include <string>
 #include <utility>
 #include <variant>
 
@@ -33,12 +34,19 @@ struct Abandon {
 struct Close {
   std::optional<std::pair<WaiterId, Ticket>> waiter;
 };
+/// It shall end by its policy.
+struct Cancel {
+  std::string by;
+};
+/// Its node ends.
+struct Shutdown {};
 /// The last handle is gone.
 struct HandlesGone {};
 
 }  // namespace call
 
-using Call = std::variant<call::Send, call::Receive, call::Abandon, call::Close, call::HandlesGone>;
+using Call = std::variant<call::Send, call::Receive, call::Abandon, call::Close, call::Cancel,
+                          call::Shutdown, call::HandlesGone>;
 
 class CallMessage final : public LocalMessage {
  public:

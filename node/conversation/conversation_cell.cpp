@@ -5,7 +5,7 @@
 
 namespace liminal {
 
-void ConversationCell::publish(ConversationSnapshot snapshot) {
+void ConversationCell::publish(ConversationState snapshot) {
   const std::lock_guard lock{mutex_};
   snapshot_ = std::move(snapshot);
   if (!notifiers_.empty()) exits_may_be_due_.store(true, std::memory_order_relaxed);
@@ -31,9 +31,9 @@ void ConversationCell::count_actor_restart() {
 
 void ConversationCell::count_undecided() { undecided_.fetch_add(1, std::memory_order_relaxed); }
 
-ConversationSnapshot ConversationCell::snapshot() const {
+ConversationState ConversationCell::snapshot() const {
   const std::lock_guard lock{mutex_};
-  ConversationSnapshot copy = snapshot_;
+  ConversationState copy = snapshot_;
   copy.counters.answers_dropped += dropped_answers_.load(std::memory_order_relaxed);
   copy.counters.actor_restarts = actor_restarts_.load(std::memory_order_relaxed);
   copy.counters.undecided = undecided_.load(std::memory_order_relaxed);

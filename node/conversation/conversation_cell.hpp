@@ -41,9 +41,9 @@ using ExitNotifier = std::function<void(const ParticipantExit&)>;
 /// Ownership: shared by the conversation's process, its handles and their messages.
 class ConversationCell {
  public:
-  explicit ConversationCell(ConversationSnapshot created) : snapshot_(std::move(created)) {}
+  explicit ConversationCell(ConversationState created) : snapshot_(std::move(created)) {}
 
-  void publish(ConversationSnapshot snapshot);
+  void publish(ConversationState snapshot);
   void publish(const ConversationCounters& counters);
   void publish_actor(std::optional<Pid> actor);
   /// An answer that was refused before the actor saw it.
@@ -52,7 +52,7 @@ class ConversationCell {
   /// An input that was given up, since deciding it threw and no actor was left.
   void count_undecided();
 
-  [[nodiscard]] ConversationSnapshot snapshot() const;
+  [[nodiscard]] ConversationState snapshot() const;
   [[nodiscard]] std::optional<Pid> actor() const;
 
   /// Keeps what can still be received.
@@ -94,7 +94,7 @@ class ConversationCell {
   std::atomic<bool> exits_may_be_due_{false};  // notifiers wait, and a snapshot came
 
   mutable std::mutex mutex_;
-  ConversationSnapshot snapshot_;            // GUARDED_BY mutex_
+  ConversationState snapshot_;               // GUARDED_BY mutex_
   std::optional<Pid> actor_;                 // GUARDED_BY mutex_
   bool archived_ = false;                    // GUARDED_BY mutex_
   std::map<MessageId, Outcome> correlated_;  // GUARDED_BY mutex_

@@ -68,7 +68,11 @@ Result<void> ConversationHandle::close(Duration timeout) {
   return {};
 }
 
-ConversationSnapshot ConversationHandle::query_state() const { return shared_->cell->snapshot(); }
+void ConversationHandle::cancel(std::string by) {
+  shared_->registry->post(shared_->pid, call::Cancel{std::move(by)});
+}
+
+ConversationState ConversationHandle::query_state() const { return shared_->cell->snapshot(); }
 const ConversationId& ConversationHandle::id() const { return shared_->id; }
 const Pid& ConversationHandle::pid() const { return shared_->pid; }
 std::optional<Pid> ConversationHandle::actor_pid() const { return shared_->cell->actor(); }

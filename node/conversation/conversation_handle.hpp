@@ -72,8 +72,12 @@ class ConversationHandle {
   /// Errors: kConversationTimeout.
   [[nodiscard]] Result<void> close(Duration timeout = 2 * kCallTimeout);
 
+  /// Has the conversation end by its policy, with kConversationFailed as the cause; does not wait.
+  /// Changes nothing once it is closed, failed or compensates. `by` says who wants it, for people.
+  void cancel(std::string by);
+
   /// As of the last decision; after the end, the end.
-  [[nodiscard]] ConversationSnapshot query_state() const;
+  [[nodiscard]] ConversationState query_state() const;
 
   [[nodiscard]] const ConversationId& id() const;
   [[nodiscard]] const Pid& pid() const;

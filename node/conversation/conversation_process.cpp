@@ -8,12 +8,14 @@
 namespace liminal {
 
 ConversationProcess::ConversationProcess(std::shared_ptr<ConversationRecord> record,
-                                         const Directory& directory, std::function<void()> ended)
+                                         const Directory& directory, TimelineRecorder* timeline,
+                                         std::function<void()> ended)
     : record_(std::move(record)),
       id_(record_->state.id),
       config_(record_->state.config),
       cell_(record_->cell),
       directory_(directory),
+      timeline_(timeline),
       ended_(std::move(ended)),
       intensity_(config_->actor_restarts_max, config_->actor_restart_period) {}
 
@@ -25,7 +27,29 @@ ConversationProcess::~ConversationProcess() {
 
 void ConversationProcess::on_start(Context& context) {
   context.trap_exits(true);
+  tell_opened(context);
+  if (config_->timeout) {
+    record_->state.ends_at = context.now() + *config_->timeout;
+    core_timers_.emplace(context.start_timer(*config_->timeout),
+                         input::TimerFired{ConversationTimer::kTimeout, 0});
+  }
   start_actor(context);
+}
+
+void ConversationProcess::tell_opened(Context& context) {
+  if (timeline_ == nullptr || !timeline_->wanted()) return;
+  std::string text{name_of(config_->on_crash)};
+  for (const ParticipantConfig& participant : config_->participants) {
+    const auto* owned = std::get_if<OwnedInstance>(&participant.who);
+    text += ", " + participant.role;
+    if (owned == nullptr) {
+      text += " attached";
+    } else if (owned->service.value() != participant.role) {
+      text += " of " + owned->service.value();
+    }
+  }
+  effect::Note opened{{.conversation = id_, .event = TimelineEvent::kOpened, .text = text}};
+  carry_out(context, opened);
 }
 
 void ConversationProcess::handle(Context& context, Message message) {
@@ -38,10 +62,7 @@ void ConversationProcess::handle(Context& context, Message message) {
 // --- what arrives ---
 
 void ConversationProcess::on_message(Context& context, message::Received received) {
-  const bool known = attached_.contains(received.from) ||
-                     std::any_of(instances_.begin(), instances_.end(), [&](const auto& instance) {
-                       return instance.second == received.from;
-                     });
+  const bool known = attached_.contains(received.from) || instances_.contains(received.from);
   if (!known || answers_ >= config_->requests_max) {
     cell_->count_dropped_answer();
     context.dead_letter(DeadLetterCause::kLateReply, received.from, context.self(),
@@ -62,9 +83,39 @@ void ConversationProcess::on_message(Context& context, message::Exited exited) {
     enqueue(input::CloseRequested{});  // told from outside to end
     return;
   }
-  std::erase_if(instances_, [&](const auto& instance) { return instance.second == exited.from; });
-  attached_.erase(exited.from);
-  enqueue(input::ParticipantExited{std::move(exited.from), std::move(exited.reason)});
+  gone(std::move(exited.from), std::move(exited.reason));
+}
+
+/// What one node's death ends is decided as one: its exits come one after the other.
+void ConversationProcess::gone(Pid participant, ExitReason reason) {
+  instances_.erase(participant);
+  attached_.erase(participant);
+  if (reason.kind != ExitKind::kNoConnection) {
+    enqueue(input::ParticipantsExited{{{std::move(participant), std::move(reason)}}});
+    return;
+  }
+  const NodeLife node{participant.node, participant.incarnation};
+  auto& exits = fallen_[node];
+  exits.push_back({std::move(participant), std::move(reason)});
+  if (holds_any_on(node)) return;
+  enqueue(input::ParticipantsExited{std::move(exits)});
+  fallen_.erase(node);
+}
+
+bool ConversationProcess::holds_any_on(const NodeLife& node) const {
+  const auto is_there = [&](const Pid& pid) {
+    return pid.node == node.first && pid.incarnation == node.second;
+  };
+  return std::any_of(attached_.begin(), attached_.end(), is_there) ||
+         std::any_of(instances_.begin(), instances_.end(),
+                     [&](const auto& instance) { return is_there(instance.first); });
+}
+
+Placement::Shares ConversationProcess::shares() const {
+  Placement::Shares shares;
+  for (const auto& [pid, role] : instances_) ++shares[{pid.node, pid.incarnation}];
+  for (const Pid& pid : attached_) ++shares[{pid.node, pid.incarnation}];
+  return shares;
 }
 
 void ConversationProcess::on_message(Context&, message::Down) {}  // it monitors nobody
@@ -82,7 +133,12 @@ void ConversationProcess::on_message(Context& context, message::TimerFired fired
   }
   if (fired.timer == orphan_timer_) {
     orphan_timer_.reset();
-    enqueue(input::Orphaned{});
+    enqueue(input::Abandoned{"no handle was left"});
+    return;
+  }
+  if (const auto core = core_timers_.find(fired.timer); core != core_timers_.end()) {
+    enqueue(core->second);
+    core_timers_.erase(core);
     return;
   }
   if (const auto repeat = repeat_timers_.find(fired.timer); repeat != repeat_timers_.end()) {
@@ -106,9 +162,17 @@ void ConversationProcess::on_message(Context& context, message::Spawned spawned)
   for (auto& [role, search] : searches_) {
     if (search.spawn != spawned.spawn) continue;
     context.cancel_timer(search.timer);
+    if (spawned.instance && search.to_compensate && !spawned.compensates) {
+      context.unlink(*spawned.instance);
+      context.exit(*spawned.instance, ExitReason::shutdown());
+      spawned.instance = fail(Errc::kNoService,
+                              "the service cannot compensate on " + spawned.instance->node.value());
+    }
     if (spawned.instance) {
-      instances_.emplace(role, *spawned.instance);
-      end_search(context, role, input::ParticipantReady{role, *spawned.instance});
+      instances_.emplace(*spawned.instance, role);
+      end_search(context, role,
+                 input::ParticipantReady{role, *spawned.instance, spawned.compensates,
+                                         search.placement.reason()});
     } else {
       search.spawn.reset();
       search.placement.failed(std::move(spawned.instance.error()));
@@ -177,6 +241,19 @@ void ConversationProcess::on_call(Context&, call::Abandon abandon) {
 void ConversationProcess::on_call(Context&, call::Close close) {
   const auto waiter = close.waiter ? std::optional{close.waiter->first} : std::nullopt;
   if (admit(close.waiter)) enqueue(input::CloseRequested{waiter});
+}
+
+void ConversationProcess::on_call(Context&, call::Cancel cancel) {
+  enqueue(input::CancelRequested{std::move(cancel.by)});
+}
+
+/// What is to be undone is undone, as far as the time goes that its node has left.
+void ConversationProcess::on_call(Context&, call::Shutdown) {
+  if (config_->on_crash == CrashPolicy::kCompensate) {
+    enqueue(input::Abandoned{"its node is stopping"});
+  } else {
+    enqueue(input::CloseRequested{});
+  }
 }
 
 void ConversationProcess::on_call(Context& context, call::HandlesGone) {
@@ -272,14 +349,22 @@ void ConversationProcess::decide_alone(Context& context) {
 
 void ConversationProcess::carry_out(Context& context, effect::Place& place) {
   const auto& owned = std::get<OwnedInstance>(config_->participants[place.role].who);
-  const Placement placement{owned.service, context.now(), config_->placement_timeout};
-  searches_.emplace(place.role, Search{placement, std::nullopt, TimerId{0}});
+  const bool to_compensate = place.to_compensate_within.has_value();
+  const Placement placement{
+      Placement::Settings{.service = owned.service,
+                          .rule = owned.placement,
+                          .timeout = place.to_compensate_within.value_or(config_->policy_timeout),
+                          .tried = std::move(place.tried),
+                          .persistent = to_compensate},
+      context.now()};
+  searches_.emplace(place.role, Search{placement, to_compensate, std::nullopt, TimerId{0}});
   search_on(context, place.role);
 }
 
 void ConversationProcess::search_on(Context& context, RoleIndex role) {
   Search& search = searches_.at(role);
-  const auto next = search.placement.next(*directory_.snapshot(), context.random(), context.now());
+  const auto next =
+      search.placement.next(*directory_.snapshot(), shares(), context.random(), context.now());
   if (const auto* attempt = std::get_if<Placement::Try>(&next)) {
     const auto& owned = std::get<OwnedInstance>(config_->participants[role].who);
     search.spawn = context.spawn_service(attempt->node, owned.service, id_);
@@ -322,6 +407,21 @@ void ConversationProcess::carry_out(Context& context, effect::Forward& forward) 
   context.send(forward.to, std::move(forward.request));
 }
 
+void ConversationProcess::carry_out(Context& context, effect::Cancel& cancel) {
+  context.cancel(cancel.to, cancel.message);
+}
+
+void ConversationProcess::carry_out(Context& context, effect::StartTimer& start) {
+  core_timers_.emplace(context.start_timer(start.after),
+                       input::TimerFired{start.which, start.number});
+}
+
+void ConversationProcess::carry_out(Context& context, effect::Note& note) {
+  if (timeline_ == nullptr || !timeline_->wanted()) return;
+  note.record.at = context.now().time_since_epoch();
+  timeline_->record(std::move(note.record));
+}
+
 void ConversationProcess::carry_out(Context&, effect::Complete& complete) {
   const auto found = tickets_.find(complete.waiter);
   bool taken = false;
@@ -362,7 +462,7 @@ void ConversationProcess::carry_out(Context& context, effect::Finish& finish) {
   over_ = true;
   cell_->archive(std::move(finish));
   cell_->tell_exits();  // before who closed it is told
-  for (const auto& [role, pid] : instances_) context.exit(pid, ExitReason::kill());
+  for (const auto& [pid, role] : instances_) context.exit(pid, ExitReason::kill());
   for (const Pid& pid : attached_) context.unlink(pid);
   if (actor_) {
     context.unlink(*actor_);

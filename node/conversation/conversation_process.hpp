@@ -8,12 +8,15 @@
 #include <memory>
 #include <optional>
 #include <set>
+#include <utility>
+#include <vector>
 
 #include "node/conversation/actor_process.hpp"
 #include "node/conversation/conversation_calls.hpp"
 #include "node/conversation/placement.hpp"
 #include "node/conversation/restart_intensity.hpp"
 #include "node/remote/directory.hpp"
+#include "node/timeline/timeline_recorder.hpp"
 
 namespace liminal {
 
@@ -34,9 +37,10 @@ namespace liminal {
 /// more honest ones.
 class ConversationProcess final : public Process {
  public:
-  /// `ended` is called once, when it is over or was killed.
+  /// `timeline` may be null: nobody keeps what happens. `ended` is called once, when it is over or
+  /// was killed.
   ConversationProcess(std::shared_ptr<ConversationRecord> record, const Directory& directory,
-                      std::function<void()> ended);
+                      TimelineRecorder* timeline, std::function<void()> ended);
   ~ConversationProcess() override;
 
   void on_start(Context& context) override;
@@ -45,9 +49,11 @@ class ConversationProcess final : public Process {
  private:
   struct Search {  // for a node, by role
     Placement placement;
+    bool to_compensate;
     std::optional<SpawnId> spawn;
     TimerId timer;
   };
+  using NodeLife = std::pair<NodeName, Incarnation>;
 
   void on_message(Context& context, message::Received received);
   void on_message(Context& context, message::Exited exited);
@@ -62,6 +68,8 @@ class ConversationProcess final : public Process {
   void on_call(Context& context, call::Receive receive);
   void on_call(Context& context, call::Abandon abandon);
   void on_call(Context& context, call::Close close);
+  void on_call(Context& context, call::Cancel cancel);
+  void on_call(Context& context, call::Shutdown);
   void on_call(Context& context, call::HandlesGone);
   [[nodiscard]] bool admit(std::optional<std::pair<WaiterId, Ticket>>& waiter);
 
@@ -78,14 +86,21 @@ class ConversationProcess final : public Process {
   void carry_out(Context& context, effect::Link& link);
   void carry_out(Context& context, effect::Unlink& unlink);
   void carry_out(Context& context, effect::Forward& forward);
+  void carry_out(Context& context, effect::Cancel& cancel);
   void carry_out(Context& context, effect::Complete& complete);
   void carry_out(Context& context, effect::End& end);
   void carry_out(Context& context, effect::StartEndTimer& start);
   void carry_out(Context& context, effect::StartRepeatTimer& start);
+  void carry_out(Context& context, effect::StartTimer& start);
   void carry_out(Context& context, effect::Withdraw& withdraw);
   void carry_out(Context& context, effect::GiveUp& give_up);
+  void carry_out(Context& context, effect::Note& note);
   void carry_out(Context& context, effect::Finish& finish);
 
+  void gone(Pid participant, ExitReason reason);
+  [[nodiscard]] bool holds_any_on(const NodeLife& node) const;
+  [[nodiscard]] Placement::Shares shares() const;
+  void tell_opened(Context& context);
   void search_on(Context& context, RoleIndex role);
   void end_search(Context& context, RoleIndex role, Input report);
 
@@ -94,6 +109,7 @@ class ConversationProcess final : public Process {
   const std::shared_ptr<const ConversationConfig> config_;
   const std::shared_ptr<ConversationCell> cell_;
   const Directory& directory_;
+  TimelineRecorder* const timeline_;  // null: nobody keeps it
   std::function<void()> ended_;
 
   std::optional<Pid> actor_;  // none once it died too often
@@ -108,10 +124,13 @@ class ConversationProcess final : public Process {
 
   std::map<WaiterId, Ticket> tickets_;
   std::map<RoleIndex, Search> searches_;
-  std::map<RoleIndex, Pid> instances_;  // owned ones that have not exited
+  std::map<Pid, RoleIndex> instances_;  // owned ones that have not exited
   std::set<Pid> attached_;
+  /// Exits of nodes that are gone, until those of all their participants are there.
+  std::map<NodeLife, std::vector<input::ParticipantsExited::Exit>> fallen_;
   std::optional<TimerId> end_timer_, orphan_timer_;
   std::map<TimerId, RoleIndex> repeat_timers_;
+  std::map<TimerId, input::TimerFired> core_timers_;
 };
 
 }  // namespace liminal

@@ -40,6 +40,12 @@ std::vector<Pid> ConversationRegistry::stop() {
   return pids;
 }
 
+std::optional<Pid> ConversationRegistry::find(const ConversationId& id) const {
+  const std::lock_guard lock{mutex_};
+  const auto found = open_.find(id);
+  return found == open_.end() ? std::nullopt : found->second;
+}
+
 std::size_t ConversationRegistry::open() const {
   const std::lock_guard lock{mutex_};
   return open_.size();

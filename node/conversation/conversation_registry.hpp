@@ -31,6 +31,8 @@ class ConversationRegistry {
   /// No new ones. Returns those that are open.
   [[nodiscard]] std::vector<Pid> stop();
 
+  /// nullopt if it is not open.
+  [[nodiscard]] std::optional<Pid> find(const ConversationId& id) const;
   [[nodiscard]] std::size_t open() const;
   /// Blocks until none is open, at most for `timeout`. False if some are.
   [[nodiscard]] bool wait_until_none(Duration timeout);

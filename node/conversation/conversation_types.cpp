@@ -1,5 +1,8 @@
 #include "node/conversation/conversation_types.hpp"
 
+#include <algorithm>
+#include <set>
+
 #include "common/base/text.hpp"
 
 namespace liminal {
@@ -56,38 +59,128 @@ std::string_view name_of(ParticipantHealth health) {
   return "?";
 }
 
-Result<void> validate(const ConversationConfig& config) {
-  if (config.on_crash != CrashPolicy::kFail) {
-    return fail(Errc::kUnsupported, "crash policy '" + std::string{name_of(config.on_crash)} +
-                                        "' is not supported yet: choose 'fail'");
+std::string_view name_of(CompensationOutcome outcome) {
+  switch (outcome) {
+    case CompensationOutcome::kPending:
+      return "pending";
+    case CompensationOutcome::kUndone:
+      return "undone";
+    case CompensationOutcome::kNothingToUndo:
+      return "nothing to undo";
+    case CompensationOutcome::kFailed:
+      return "failed";
   }
+  return "?";
+}
+
+std::string to_string(const PlacementRule& rule) {
+  struct Namer {
+    std::string operator()(const placement_rule::Any&) const { return "any"; }
+    std::string operator()(const placement_rule::LeastLoaded&) const { return "least loaded"; }
+    std::string operator()(const placement_rule::Spread&) const { return "spread"; }
+    std::string operator()(const placement_rule::ByLabel& label) const {
+      return "label " + label.key + "=" + label.value;
+    }
+    std::string operator()(const placement_rule::ByNode& by) const {
+      return "node " + by.node.value();
+    }
+  };
+  return std::visit(Namer{}, rule);
+}
+
+namespace {
+
+std::string quoted(const std::string& text) { return "'" + escaped_tail(text, 63) + "'"; }
+
+Result<void> validate(const std::string& role, const OwnedInstance& owned) {
+  if (!valid_name(owned.service.value())) {
+    return fail(Errc::kUsage, "role " + quoted(role) + ": " + quoted(owned.service.value()) +
+                                  " cannot name a service");
+  }
+  const auto* label = std::get_if<placement_rule::ByLabel>(&owned.placement);
+  if (label != nullptr && !valid_name(label->key)) {
+    return fail(Errc::kUsage,
+                "role " + quoted(role) + ": " + quoted(label->key) + " cannot name a label");
+  }
+  const auto* by = std::get_if<placement_rule::ByNode>(&owned.placement);
+  if (by != nullptr && !valid_name(by->node.value())) {
+    return fail(Errc::kUsage,
+                "role " + quoted(role) + ": " + quoted(by->node.value()) + " cannot name a node");
+  }
+  return {};
+}
+
+Result<void> validate(const std::string& role, const AttachedPid& attached) {
+  std::vector<Pid> all{attached.pid};
+  all.insert(all.end(), attached.alternates.begin(), attached.alternates.end());
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    if (all[i].serial == Serial{0} || !valid_name(all[i].node.value())) {
+      return fail(Errc::kUsage, "role " + quoted(role) + ": a node is no participant: " +
+                                    escaped_tail(to_string(all[i]), 200));
+    }
+    if (std::find(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(i), all[i]) !=
+        all.begin() + static_cast<std::ptrdiff_t>(i)) {
+      return fail(Errc::kUsage,
+                  "role " + quoted(role) + ": " + to_string(all[i]) + " is named twice");
+    }
+  }
+  return {};
+}
+
+struct Bound {
+  const char* name;
+  bool positive;
+};
+
+}  // namespace
+
+Result<void> validate(const ConversationConfig& config) {
   if (config.participants.empty()) {
     return fail(Errc::kUsage, "a conversation needs a participant");
   }
-  if (config.participants.size() > 1) {
-    return fail(Errc::kUnsupported, "a conversation with " +
-                                        std::to_string(config.participants.size()) +
-                                        " participants is not supported yet: name exactly one");
-  }
+  std::set<std::string> roles;
+  std::set<Pid> pids;
   for (const ParticipantConfig& participant : config.participants) {
     if (!valid_name(participant.role)) {
-      return fail(Errc::kUsage, "'" + escaped_tail(participant.role, 63) + "' cannot name a role");
+      return fail(Errc::kUsage, quoted(participant.role) + " cannot name a role");
     }
-    const auto* owned = std::get_if<OwnedInstance>(&participant.who);
-    if (owned != nullptr && !valid_name(owned->service.value())) {
-      return fail(Errc::kUsage,
-                  "'" + escaped_tail(owned->service.value(), 63) + "' cannot name a service");
+    if (!roles.insert(participant.role).second) {
+      return fail(Errc::kUsage, "role " + quoted(participant.role) + " is named twice");
     }
+    const auto valid = std::visit([&](const auto& who) { return validate(participant.role, who); },
+                                  participant.who);
+    if (!valid) return valid;
     const auto* attached = std::get_if<AttachedPid>(&participant.who);
-    if (attached != nullptr && attached->pid.serial == Serial{0}) {
-      return fail(Errc::kUsage, "a node is no participant: " + to_string(attached->pid));
+    if (attached == nullptr) continue;
+    std::vector<Pid> all{attached->pid};
+    all.insert(all.end(), attached->alternates.begin(), attached->alternates.end());
+    for (const Pid& pid : all) {
+      if (pids.insert(pid).second) continue;
+      return fail(Errc::kUsage,
+                  to_string(pid) + " has two roles, the second is " + quoted(participant.role));
     }
   }
-  if (config.placement_timeout <= Duration::zero() || config.close_timeout <= Duration::zero() ||
-      config.orphan_timeout < Duration::zero() || config.requests_max == 0 ||
-      config.waiters_max == 0 || config.actor_restart_period <= Duration::zero() ||
-      config.exit_notifiers_max == 0) {
-    return fail(Errc::kUsage, "a conversation's timeouts and bounds must be positive");
+  const Duration zero = Duration::zero();
+  const Bound bounds[] = {
+      {"timeout", !config.timeout || *config.timeout > zero},
+      {"policy_timeout", config.policy_timeout > zero},
+      {"max_reroutes", config.max_reroutes > 0},
+      {"max_attempts", config.max_attempts > 0},
+      {"settle_timeout", config.settle_timeout > zero},
+      {"compensation_timeout", config.compensation_timeout > zero},
+      {"compensation_attempts", config.compensation_attempts > 0},
+      {"steps_max", config.steps_max > 0},
+      {"steps_bytes_max", config.steps_bytes_max > 0},
+      {"close_timeout", config.close_timeout > zero},
+      {"orphan_timeout", config.orphan_timeout >= zero},
+      {"requests_max", config.requests_max > 0},
+      {"waiters_max", config.waiters_max > 0},
+      {"actor_restart_period", config.actor_restart_period > zero},
+      {"exit_notifiers_max", config.exit_notifiers_max > 0},
+  };
+  for (const Bound& bound : bounds) {
+    if (bound.positive) continue;
+    return fail(Errc::kUsage, "a conversation's " + std::string{bound.name} + " must be positive");
   }
   return {};
 }
@@ -95,11 +188,11 @@ Result<void> validate(const ConversationConfig& config) {
 ParticipantExit exit_of(const ParticipantStatus& participant, CrashPolicy policy) {
   return {participant.role,
           participant.name,
-          participant.pid,
+          participant.exited ? participant.exited : participant.pid,
           participant.reason,
           participant.exited_at,
           policy,
-          participant.health == ParticipantHealth::kCrashed};
+          participant.crashed};
 }
 
 std::string to_string(const ParticipantExit& exit) {
@@ -115,6 +208,14 @@ std::string to_string(const CrashRecord& crash) {
     text += ", with " + std::to_string(crash.unanswered) + " unanswered";
   }
   return text;
+}
+
+std::string to_string(const CompensationRecord& compensation) {
+  std::string text = compensation.name;
+  if (compensation.role != compensation.name) text = compensation.role + " (" + text + ")";
+  if (compensation.in_doubt) text += ", in doubt";
+  if (compensation.text.empty()) return text + ": " + std::string{name_of(compensation.outcome)};
+  return text + ": " + compensation.text;
 }
 
 }  // namespace liminal

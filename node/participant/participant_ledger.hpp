@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "common/base/time.hpp"
+#include "node/timeline/timeline_recorder.hpp"
 
 namespace liminal {
 
@@ -21,6 +22,8 @@ struct ParticipantLedger {
   std::atomic<std::size_t> payload_bytes_max = 16 * 1024 * 1024;  // told at join
   // Requests from other nodes are begun until then.
   std::atomic<TimePoint> lease_until = TimePoint::max();
+  // Told what begins and is answered; null: nobody keeps it. Set before there are participants.
+  TimelineRecorder* timeline = nullptr;
 };
 
 /// One place among those that `count` counts, given back when it is destroyed.

@@ -113,6 +113,7 @@ void ParticipantProcess::begin_next(Context& context) {
 
 void ParticipantProcess::begin_current(Context& context) {
   begun_ = true;
+  tell(context, TimelineEvent::kBegun, current_->debt, {});
   const auto* compensation = std::get_if<Compensation>(&current_->work);
   if (compensation == nullptr) {
     begin(context, std::get<Request>(current_->work));
@@ -263,9 +264,23 @@ Envelope ParticipantProcess::answer_to(const Debt& debt, MessageId id, EnvelopeK
           .payload = std::move(payload)};
 }
 
+void ParticipantProcess::tell(Context& context, TimelineEvent event, const Debt& debt,
+                              std::string_view text) {
+  TimelineRecorder* const timeline = ledger().timeline;
+  if (timeline == nullptr || !timeline->wanted()) return;
+  timeline->record({.conversation = debt.conversation,
+                    .event = event,
+                    .at = context.now().time_since_epoch(),
+                    .participant = context.self(),
+                    .message = debt.asked,
+                    .attempt = debt.attempt,
+                    .text = std::string{text}});
+}
+
 void ParticipantProcess::answer(Context& context, const Debt& debt, EnvelopeKind kind,
                                 Payload payload) {
   has_answered_ = true;
+  tell(context, TimelineEvent::kAnswered, debt, name_of(kind));
   context.send(debt.to, answer_to(debt, context.new_message_id(), kind, std::move(payload)));
 }
 

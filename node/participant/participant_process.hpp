@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -122,6 +123,7 @@ class ParticipantProcess : public Process {
   [[nodiscard]] static Envelope answer_to(const Debt& debt, MessageId id, EnvelopeKind kind,
                                           Payload payload);
   void answer(Context& context, const Debt& debt, EnvelopeKind kind, Payload payload);
+  void tell(Context& context, TimelineEvent event, const Debt& debt, std::string_view text);
   void take_back(Context& context, message::Refused refused);
   void answer_again(Context& context);
   void ignore() { ++ledger().ignored_messages; }

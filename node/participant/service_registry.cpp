@@ -88,7 +88,9 @@ Result<CompensationDefinition> parse_compensation(std::string_view text) {
 }
 
 ServiceRegistry::ServiceRegistry(Settings settings, std::optional<ExecSupport> exec)
-    : settings_(std::move(settings)), exec_(std::move(exec)) {}
+    : settings_(std::move(settings)), exec_(std::move(exec)) {
+  ledger_->timeline = settings_.timeline;
+}
 
 Result<void> ServiceRegistry::add(ServiceName name, BehaviourFactory factory, Undo undo) {
   return add_offered(

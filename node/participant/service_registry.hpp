@@ -86,6 +86,7 @@ class ServiceRegistry {
     std::size_t participants_max = 10000;  // beyond it make() is kRejected
     std::size_t pipe_children_max =
         256;  // instances of pipe services; beyond it make() is kRejected
+    TimelineRecorder* timeline = nullptr;  // told what begins and is answered; null: nobody
   };
 
   /// What exec and pipe services need. `post` is the scheduler's send_local().

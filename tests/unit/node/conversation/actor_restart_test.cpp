@@ -99,22 +99,22 @@ class ActorRestartTest : public ::testing::Test {
          std::move(the_hook));
   }
   void open(ConversationConfig config, Hook the_hook = {}) {
-    ConversationState state{scheduler.new_conversation_id(),
-                            std::make_shared<const ConversationConfig>(std::move(config))};
+    ConversationContext state{scheduler.new_conversation_id(),
+                              std::make_shared<const ConversationConfig>(std::move(config))};
     cell = std::make_shared<ConversationCell>(snapshot_of(state));
     hook = std::move(the_hook);
     record = std::make_shared<ConversationRecord>(ConversationRecord{
         .state = std::move(state),
         .cell = cell,
-        .decide = [this](ConversationState s, const Input& input, TimePoint when) {
+        .decide = [this](ConversationContext s, const Input& input, TimePoint when) {
           // Decides first: a state that was handed over and is then thrown away must be no loss.
           Step decided = step(std::move(s), input, when);
           if (hook) hook(input);
           return decided;
         }});
     ++opened;
-    pid = scheduler.spawn(
-        std::make_unique<ConversationProcess>(record, directory, [this] { ++ended; }));
+    pid = scheduler.spawn(std::make_unique<ConversationProcess>(record, directory, nullptr,
+                                                                [this] { ++ended; }));
     run();
   }
 
@@ -187,7 +187,7 @@ class ActorRestartTest : public ::testing::Test {
   }
   MessageId new_id() { return {1, ++messages}; }
 
-  [[nodiscard]] ConversationSnapshot snapshot() const { return cell->snapshot(); }
+  [[nodiscard]] ConversationState snapshot() const { return cell->snapshot(); }
   [[nodiscard]] std::uint64_t restarts() const { return snapshot().counters.actor_restarts; }
   [[nodiscard]] std::optional<Pid> participant() const { return snapshot().participants[0].pid; }
 

@@ -121,7 +121,7 @@ class World {
         return;
       case 12:
         if (random_.below(20) == 0) feed(input::ActorCrashed{ExitReason::killed()});
-        if (random_.below(20) == 0) feed(input::Orphaned{});
+        if (random_.below(20) == 0) feed(input::Abandoned{"no handle was left"});
         return;
       case 13:
         report_refusals(1 + random_.below(3));
@@ -181,9 +181,9 @@ class World {
   void exit_participant(ExitReason reason) {
     if (!running_) return;
     running_ = false;
-    feed(input::ParticipantExited{kUpperOnB, reason});
+    feed(input::ParticipantsExited{{{kUpperOnB, reason}}});
     if (random_.below(3) == 0 && !state_.finished) {
-      feed(input::ParticipantExited{kUpperOnB, std::move(reason)});
+      feed(input::ParticipantsExited{{{kUpperOnB, std::move(reason)}}});
     }
   }
 
@@ -255,6 +255,9 @@ class World {
     EXPECT_FALSE(std::exchange(repeat_timer_, true)) << "one runs at a time";
   }
   void on(effect::GiveUp&, std::vector<Input>&) {}
+  void on(effect::Note&, std::vector<Input>&) {}
+  void on(effect::Cancel&, std::vector<Input>&) { ADD_FAILURE() << "there is nothing to settle"; }
+  void on(effect::StartTimer&, std::vector<Input>&) {}
   void on(effect::Complete& complete, std::vector<Input>& feedback) {
     EXPECT_TRUE(completed_.insert(complete.waiter).second) << "one outcome each";
     if (gave_up_.contains(complete.waiter)) {
@@ -337,7 +340,7 @@ class World {
 
   Random random_;
   bool attached_;
-  ConversationState state_;
+  ConversationContext state_;
   std::uint64_t messages_made_ = 0, waiters_made_ = 0;
   std::set<WaiterId> waiting_, gave_up_, completed_;
   std::map<WaiterId, MessageId> wants_;

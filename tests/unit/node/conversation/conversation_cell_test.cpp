@@ -24,12 +24,12 @@ class ConversationCellTest : public ::testing::Test {
     return told;
   }
   void end() {
-    cell->publish(ConversationSnapshot{.id = {1, 1}, .phase = ConversationPhase::kClosed});
+    cell->publish(ConversationState{.id = {1, 1}, .phase = ConversationPhase::kClosed});
     cell->archive({{{kRequest, Payload{"own"}}}, {Payload{"first"}, Payload{"second"}}});
   }
 
   std::shared_ptr<ConversationCell> cell =
-      std::make_shared<ConversationCell>(ConversationSnapshot{.id = {1, 1}});
+      std::make_shared<ConversationCell>(ConversationState{.id = {1, 1}});
 };
 
 TEST_F(ConversationCellTest, WhatWasNotReceivedIsHandedOutOnceInOrder) {
@@ -78,7 +78,7 @@ TEST_F(ConversationCellTest, AProcessThatWasLostMadeAFailedConversationUnlessItH
   cell->lost();
   EXPECT_EQ(cell->snapshot().phase, ConversationPhase::kFailed);
   EXPECT_TRUE(cell->snapshot().ended);
-  cell = std::make_shared<ConversationCell>(ConversationSnapshot{.id = {1, 1}});
+  cell = std::make_shared<ConversationCell>(ConversationState{.id = {1, 1}});
   end();
   cell->lost();
   EXPECT_EQ(cell->snapshot().phase, ConversationPhase::kClosed);

@@ -382,11 +382,11 @@ TEST_F(ConversationProcessTest, AnUnansweredSpawnIsGivenUpAtTheLimit) {
   auto handle = open();
   const Told asked = nothing();
   auto pending = handle.start_ask(Payload{"x"}, {}, into(asked));
-  run_for(5s - 1ns);
+  run_for(15s - 1ns);
   EXPECT_EQ(*asked, "");
   ASSERT_EQ(forwarded.size(), 1U);
   run_for(1ns);
-  EXPECT_EQ(*asked, "NoService: no instance of service 'toy' within 5s");
+  EXPECT_EQ(*asked, "NoService: no instance of service 'toy' within 15s");
   EXPECT_EQ(scheduler.counts().processes, 0U);
 }
 

@@ -25,7 +25,10 @@ class DeferredRequestsTest : public ::testing::Test {
   void when(Input input) {
     Step result = step(std::move(state), input, now);
     state = std::move(result.next);
-    effects = std::move(result.effects);
+    effects.clear();
+    for (Effect& effect : result.effects) {
+      if (!std::holds_alternative<effect::Note>(effect)) effects.push_back(std::move(effect));
+    }
   }
   void send(std::uint64_t n, SendOptions options = {}) {
     when(input::SendRequested{message(n), Payload{"q"}, std::move(options), std::nullopt,
@@ -72,7 +75,7 @@ class DeferredRequestsTest : public ::testing::Test {
   using Numbers = std::vector<std::uint64_t>;
 
   TimePoint now{100s};
-  ConversationState state{
+  ConversationContext state{
       kId, std::make_shared<const ConversationConfig>(ConversationConfig{
                CrashPolicy::kFail, {ParticipantConfig::attached("helper", kHelper)}})};
   std::vector<Effect> effects;
@@ -249,7 +252,7 @@ TEST_F(DeferredRequestsTest, ACrashWakesWhoWaitsForWhatIsDeferred) {
   send(1);
   defer(1);
   EXPECT_EQ(receive(1), "");
-  when(input::ParticipantExited{kHelper, ExitReason::error("exit status 3")});
+  when(input::ParticipantsExited{{{kHelper, ExitReason::error("exit status 3")}}});
   ASSERT_EQ(all<effect::Complete>().size(), 1U);
   EXPECT_EQ(all<effect::Complete>()[0].outcome.error().code, Errc::kParticipantCrashed);
   EXPECT_EQ(state.counters.held_up, 0U);
@@ -260,7 +263,7 @@ TEST_F(DeferredRequestsTest, ACrashWakesWhoWaitsForWhatIsDeferred) {
 TEST_F(DeferredRequestsTest, ANormalExitWithOnlyDeferredRequestsIsACrash) {
   send(1);
   defer(1);
-  when(input::ParticipantExited{kHelper, ExitReason::normal()});
+  when(input::ParticipantsExited{{{kHelper, ExitReason::normal()}}});
   EXPECT_EQ(state.phase, Phase::kFailed);
   EXPECT_EQ(state.crashes.at(0).unanswered, 1U);
 }

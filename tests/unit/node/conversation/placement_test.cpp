@@ -25,15 +25,15 @@ Directory::Snapshot directory(Directory::Members members, bool connected = true)
 class PlacementTest : public ::testing::Test {
  protected:
   Random random{1};
-  Placement placement{kUpper, kStart, 5s};
+  Placement placement{Placement::Settings{.service = kUpper, .timeout = 5s}, kStart};
 
   std::optional<Pid> tried(const Directory::Snapshot& where) {
-    const auto next = placement.next(where, random, kStart);
+    const auto next = placement.next(where, {}, random, kStart);
     const auto* attempt = std::get_if<Placement::Try>(&next);
     return attempt ? std::optional{attempt->node} : std::nullopt;
   }
   Error gave_up(const Directory::Snapshot& where, TimePoint now = kStart) {
-    const auto next = placement.next(where, random, now);
+    const auto next = placement.next(where, {}, random, now);
     const auto* over = std::get_if<Placement::GiveUp>(&next);
     return over ? over->error : Error{Errc::kInternal, "it goes on"};
   }
@@ -73,10 +73,10 @@ TEST_F(PlacementTest, NobodyWhoDoesNotOfferItOrIsDownOrHasLeft) {
 
 TEST_F(PlacementTest, SuspectsAreWaitedForUntilTheLimit) {
   const auto where = directory({member("b", 2, MemberState::kSuspect)});
-  const auto next = placement.next(where, random, kStart);
+  const auto next = placement.next(where, {}, random, kStart);
   ASSERT_TRUE(std::holds_alternative<Placement::Wait>(next));
   EXPECT_EQ(std::get<Placement::Wait>(next).before_next, 50ms);
-  const auto last = placement.next(where, random, kStart + 5s - 1ns);
+  const auto last = placement.next(where, {}, random, kStart + 5s - 1ns);
   ASSERT_TRUE(std::holds_alternative<Placement::Wait>(last));
   EXPECT_EQ(std::get<Placement::Wait>(last).before_next, 1ns);
   EXPECT_EQ(gave_up(where, kStart + 5s).code, Errc::kNoService);
@@ -84,7 +84,7 @@ TEST_F(PlacementTest, SuspectsAreWaitedForUntilTheLimit) {
 
 TEST_F(PlacementTest, ABrokerIsWaitedFor) {
   EXPECT_TRUE(std::holds_alternative<Placement::Wait>(
-      placement.next(directory({}, false), random, kStart)));
+      placement.next(directory({}, false), {}, random, kStart)));
   EXPECT_EQ(gave_up(directory({}, false), kStart + 5s).code, Errc::kNoService);
   EXPECT_EQ(gave_up(directory({}, true)).code, Errc::kNoService);
 }
@@ -92,7 +92,7 @@ TEST_F(PlacementTest, ABrokerIsWaitedFor) {
 TEST_F(PlacementTest, InRecoveryWhoeverOffersItMayYetComeBack) {
   auto where = directory({});
   where.recovering = true;
-  EXPECT_TRUE(std::holds_alternative<Placement::Wait>(placement.next(where, random, kStart)));
+  EXPECT_TRUE(std::holds_alternative<Placement::Wait>(placement.next(where, {}, random, kStart)));
   const Error error = gave_up(where, kStart + 5s);
   EXPECT_EQ(error.code, Errc::kNoService);
   EXPECT_NE(error.detail.find("recovery"), std::string::npos) << error.detail;

@@ -1,0 +1,23 @@
+#include "common/wire/envelope.hpp"
+
+namespace liminal {
+
+std::string_view name_of(EnvelopeKind kind) {
+  switch (kind) {
+    case EnvelopeKind::kRequest:
+      return "request";
+    case EnvelopeKind::kReply:
+      return "reply";
+    case EnvelopeKind::kDone:
+      return "done";
+    case EnvelopeKind::kExpired:
+      return "expired";
+    case EnvelopeKind::kCompensate:
+      return "compensate";
+    case EnvelopeKind::kCancelled:
+      return "cancelled";
+  }
+  return "?";
+}
+
+}  // namespace liminal
