@@ -13,7 +13,7 @@ ExitCode ask(SignalWatch& signals, const ConversationOptions& options, const Ser
              const std::optional<std::string>& payload) {
   StdinReader in;
   signals.on_signal([&in] { in.stop(); });
-  auto opened = open_conversation(signals, options, service);
+  auto opened = open_conversation(signals, options, {service});
   if (!opened) {
     signals.on_signal({});
     return signals.interrupted() ? ExitCode::kInterrupted : report(opened.error());
@@ -23,7 +23,7 @@ ExitCode ask(SignalWatch& signals, const ConversationOptions& options, const Ser
     if (payload) return *payload;
     return in.read_all(opened->node->directory().snapshot()->payload_bytes_max);
   }();
-  signals.on_signal([&conversation] { conversation.start_close([](Outcome) {}); });
+  signals.on_signal([&conversation] { conversation.cancel("a signal to liminal ask"); });
 
   Result<Payload> reply = tl::unexpected<Error>(Error{Errc::kConversationFailed, "interrupted"});
   if (!request) {
@@ -31,7 +31,12 @@ ExitCode ask(SignalWatch& signals, const ConversationOptions& options, const Ser
   } else if (!signals.interrupted()) {
     reply = conversation.ask(Payload{*request}, options.timeout);
   }
-  const ConversationSnapshot end = conversation.query_state();
+  if (!reply) {
+    const std::string why = reply.error().detail;
+    reply = tl::unexpected<Error>(
+        end_by_policy(conversation, std::move(reply.error()), "liminal ask: " + why));
+  }
+  const ConversationState end = conversation.query_state();
   signals.on_signal({});
   (void)conversation.close();  // what it came to is known; the rest ends with the node
   if (signals.interrupted()) return ExitCode::kInterrupted;

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "cli/exit_codes.hpp"
 #include "cli/light_node.hpp"
@@ -15,7 +16,8 @@ ExitCode ask(SignalWatch& signals, const ConversationOptions& options, const Ser
              const std::optional<std::string>& payload);
 
 /// A request per line of stdin, its reply as a line on stdout, in order; up to `window` in flight.
+/// With several services each line names its own, and is sent when the one before was answered.
 ExitCode converse(SignalWatch& signals, const ConversationOptions& options,
-                  const ServiceName& service, std::size_t window);
+                  const std::vector<ServiceName>& services, std::size_t window);
 
 }  // namespace liminal::cli

@@ -24,7 +24,7 @@ constexpr std::string_view kHelp =
     "usage: liminal COMMAND [OPTION]... [ARGUMENT]...\n"
     "\n"
     "  ask SERVICE [PAYLOAD]   one request; its reply on stdout, byte for byte\n"
-    "  converse SERVICE        a request per line of stdin; its reply as a line on stdout\n"
+    "  converse SERVICE...     a request per line of stdin; its reply as a line on stdout\n"
     "  status                  the broker and its nodes\n"
     "  conversations           those that are open, and the last that ended\n"
     "  timeline ID             what happened in one conversation, in order of cause\n"
@@ -53,12 +53,17 @@ Option json_option(std::string help) {
   return {.name = "json", .help = std::move(help), .flag = true};
 }
 
-std::optional<std::string> wrong_policy(const std::string& value) {
-  if (value == "fail") return std::nullopt;
-  if (value == "route-to-next" || value == "compensate") {
-    return "fail: " + value + " is not built yet";
+std::optional<CrashPolicy> policy_of(const std::string& name) {
+  for (const CrashPolicy policy :
+       {CrashPolicy::kFail, CrashPolicy::kRouteToNext, CrashPolicy::kCompensate}) {
+    if (name == name_of(policy)) return policy;
   }
-  return "fail";
+  return std::nullopt;
+}
+
+std::optional<std::string> wrong_policy(const std::string& value) {
+  if (policy_of(value)) return std::nullopt;
+  return "fail, route-to-next or compensate";
 }
 
 // What ask and converse have in common.
@@ -73,9 +78,31 @@ std::vector<Option> conversation_options() {
       duration_option("connect-timeout", "how long joining the broker may take", "2s"));
   options.push_back({.name = "on-crash",
                      .placeholder = "POLICY",
-                     .help = "what a participant's crash does to the conversation; fail: it fails",
+                     .help = "what a participant's crash means; fail: the conversation fails; "
+                             "route-to-next: another node takes over what is unanswered; "
+                             "compensate: what was done is undone",
                      .default_value = "fail",
                      .wrong = wrong_policy});
+  options.push_back({.name = "deadline",
+                     .placeholder = "DURATION",
+                     .help = "how long the whole conversation may take; without it: no limit",
+                     .wrong = expect::duration(1ms)});
+  options.push_back({.name = "max-attempts",
+                     .placeholder = "N",
+                     .help = "route-to-next: how many participants one request is given to, one "
+                             "after the other",
+                     .default_value = "3",
+                     .wrong = expect::number(1, 1000)});
+  options.push_back({.name = "max-reroutes",
+                     .placeholder = "N",
+                     .help = "route-to-next: how often participants of the conversation may be "
+                             "replaced",
+                     .default_value = "8",
+                     .wrong = expect::number(1, 1'000'000)});
+  options.push_back(duration_option("compensation-timeout",
+                                    "compensate: how long the undoing of one request may take, its "
+                                    "waiting for a node included",
+                                    "15s"));
   options.push_back({.name = "name",
                      .placeholder = "NAME",
                      .help = "of the node that this command is while it runs",
@@ -84,13 +111,18 @@ std::vector<Option> conversation_options() {
 }
 
 ConversationOptions read_conversation_options(const Parsed& parsed) {
-  ConversationOptions options{.broker = parsed.value("broker"),
-                              .name = parsed.has("name") ? parsed.value("name") : "",
-                              .timeout = parsed.duration("timeout"),
-                              .connect_timeout = parsed.duration("connect-timeout"),
-                              .on_crash = CrashPolicy::kFail,
-                              .json = parsed.flag("json")};
+  ConversationOptions options{
+      .broker = parsed.value("broker"),
+      .name = parsed.has("name") ? parsed.value("name") : "",
+      .timeout = parsed.duration("timeout"),
+      .connect_timeout = parsed.duration("connect-timeout"),
+      .on_crash = *policy_of(parsed.value("on-crash")),
+      .compensation_timeout = parsed.duration("compensation-timeout"),
+      .max_attempts = static_cast<std::uint32_t>(parsed.number("max-attempts")),
+      .max_reroutes = static_cast<std::size_t>(parsed.number("max-reroutes")),
+      .json = parsed.flag("json")};
   if (options.broker == "none") options.broker.reset();
+  if (parsed.has("deadline")) options.deadline = parsed.duration("deadline");
   return options;
 }
 
@@ -117,9 +149,16 @@ ExitCode run_ask(SignalWatch& signals, const Parsed& parsed) {
 }
 
 ExitCode run_converse(SignalWatch& signals, const Parsed& parsed) {
-  const auto service = service_argument(parsed.positionals()[0]);
-  if (!service) return report(service.error());
-  return converse(signals, read_conversation_options(parsed), *service,
+  std::vector<ServiceName> services;
+  for (const std::string& word : parsed.positionals()) {
+    const auto service = service_argument(word);
+    if (!service) return report(service.error());
+    if (std::find(services.begin(), services.end(), *service) != services.end()) {
+      return report({Errc::kUsage, "service '" + word + "' is named twice on the command line"});
+    }
+    services.push_back(*service);
+  }
+  return converse(signals, read_conversation_options(parsed), services,
                   static_cast<std::size_t>(parsed.number("window")));
 }
 
@@ -172,17 +211,19 @@ std::vector<Command> commands() {
   options = conversation_options();
   options.push_back({.name = "window",
                      .placeholder = "N",
-                     .help = "how many requests may be unanswered at once",
+                     .help = "how many requests may be unanswered at once; with several services "
+                             "always one",
                      .default_value = "64",
                      .wrong = expect::number(1, 4096)});
   options.push_back(json_option("print one object a line, which also tells of the conversation"));
   all.push_back({"converse",
                  {{.program = "liminal converse",
-                   .arguments = "[OPTION]... SERVICE",
+                   .arguments = "[OPTION]... SERVICE...",
                    .summary = "One conversation: a request per line of stdin, its reply as a line "
-                              "on stdout, in order.",
+                              "on stdout, in order. With several services each line is SERVICE, a "
+                              "tab, the payload, and is sent when the one before was answered.",
                    .positionals_min = 1,
-                   .positionals_max = 1},
+                   .positionals_max = 64},
                   std::move(options)},
                  run_converse});
 

@@ -85,7 +85,50 @@ class Flights {
   bool over_ = false;          // GUARDED_BY mutex_
 };
 
-void send_lines(StdinReader& in, std::size_t line_bytes_max, ConversationHandle conversation,
+/// What a line asks for: with one service the line, with several SERVICE, a tab, the payload.
+struct Line {
+  std::string role;
+  Payload payload;
+};
+
+// Errors: kUsage, naming the line.
+Result<Line> parse(std::string text, std::size_t number, const std::vector<ServiceName>& services) {
+  if (services.size() == 1) return Line{services[0].value(), Payload{std::move(text)}};
+  const std::string where = "line " + std::to_string(number) + " on stdin";
+  const std::size_t tab = text.find('\t');
+  if (tab == std::string::npos) {
+    return fail(Errc::kUsage, where + " has no tab: write SERVICE, a tab, the payload");
+  }
+  std::string role = text.substr(0, tab);
+  std::string known;
+  for (const ServiceName& service : services) {
+    if (service.value() == role) return Line{std::move(role), Payload{text.substr(tab + 1)}};
+    known += (known.empty() ? "" : ", ") + service.value();
+  }
+  return fail(Errc::kUsage, where + " names service '" + escaped_tail(role, 63) +
+                                "', which this conversation does not have: write one of " + known);
+}
+
+/// The end of the conversation, told by another thread. Thread-safety: all of it.
+class EndWatch {
+ public:
+  void set(Error error) {
+    const std::lock_guard lock{mutex_};
+    error_ = std::move(error);
+  }
+  [[nodiscard]] Result<void> result() const {
+    const std::lock_guard lock{mutex_};
+    if (error_) return tl::unexpected<Error>(*error_);
+    return {};
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  std::optional<Error> error_;  // GUARDED_BY mutex_
+};
+
+void send_lines(StdinReader& in, std::size_t line_bytes_max,
+                const std::vector<ServiceName>& services, ConversationHandle conversation,
                 Flights& flights) {
   const SystemClock clock;
   LineReader lines{in, line_bytes_max};
@@ -96,7 +139,12 @@ void send_lines(StdinReader& in, std::size_t line_bytes_max, ConversationHandle 
       break;
     }
     if (!line->has_value()) break;
-    auto request = conversation.send(Payload{std::move(**line)});
+    auto parsed = parse(**std::move(line), number, services);
+    if (!parsed) {
+      flights.push({number, tl::unexpected<Error>(parsed.error()), clock.now()});
+      break;
+    }
+    auto request = conversation.send(std::move(parsed->payload), {.role = std::move(parsed->role)});
     const bool sent = request.has_value();
     flights.push({number, std::move(request), clock.now()});
     if (!sent) break;
@@ -129,7 +177,7 @@ Result<void> print_replies(const ConversationOptions& options, ConversationHandl
           conversation.receive(*sent->request, std::max(Duration::zero(), deadline - clock.now()));
     }
     Result<std::string> line = tl::unexpected<Error>(Error{Errc::kInternal, ""});
-    if (options.json) {
+    if (options.json && reply) {
       line = outcome_json(conversation.query_state(), reply) + "\n";
     } else if (reply) {
       line = as_line(*reply, sent->line);
@@ -148,25 +196,49 @@ Result<void> print_replies(const ConversationOptions& options, ConversationHandl
 }  // namespace
 
 ExitCode converse(SignalWatch& signals, const ConversationOptions& options,
-                  const ServiceName& service, std::size_t window) {
-  auto opened = open_conversation(signals, options, service);
+                  const std::vector<ServiceName>& services, std::size_t window) {
+  auto opened = open_conversation(signals, options, services);
   if (!opened) {
     return signals.interrupted() ? ExitCode::kInterrupted : report(opened.error());
   }
   ConversationHandle& conversation = opened->handle;
   StdinReader in;
-  Flights flights{window};
+  Flights flights{services.size() == 1 ? window : 1};
   const auto payload_bytes_max = opened->node->directory().snapshot()->payload_bytes_max;
-  std::thread sender{[&] { send_lines(in, payload_bytes_max, conversation, flights); }};
+  std::thread sender{[&] { send_lines(in, payload_bytes_max, services, conversation, flights); }};
   signals.on_signal([&] {
     in.stop();
-    conversation.start_close([](Outcome) {});
+    conversation.cancel("a signal to liminal converse");
+  });
+  // No reply goes there: what comes is that the conversation has ended, with stdin open or not.
+  EndWatch ended;
+  auto watching = conversation.start_receive(std::nullopt, [&](Outcome outcome) {
+    if (outcome || outcome.error().code == Errc::kParticipantLeft) return;
+    ended.set(std::move(outcome.error()));
+    in.stop();
   });
 
-  const auto printed = print_replies(options, conversation, flights);
+  auto printed = print_replies(options, conversation, flights);
   flights.give_up();
   in.stop();
   sender.join();
+  watching.cancel();
+  if (printed) printed = ended.result();
+  if (!printed) {
+    const std::string why = printed.error().detail;
+    const bool usage = printed.error().code == Errc::kUsage;
+    Error end = end_by_policy(conversation, printed.error(), "liminal converse: " + why);
+    if (!usage) {
+      printed = tl::unexpected<Error>(std::move(end));
+    } else if (end.code != Errc::kUsage) {
+      printed.error().detail += "; " + std::string{name_of(end.code)} + ": " + end.detail;
+    }
+  }
+  if (!printed && options.json) {
+    // it may be stdout that failed: the error tells
+    (void)write_out(
+        outcome_json(conversation.query_state(), tl::unexpected<Error>(printed.error())) + "\n");
+  }
   signals.on_signal({});
   (void)conversation.close();  // what it came to is known; the rest ends with the node
   if (signals.interrupted()) return ExitCode::kInterrupted;

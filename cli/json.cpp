@@ -130,7 +130,37 @@ std::string status_json(const std::string& endpoint, const control::StatusReply&
                {"nodes", nodes}});
 }
 
-std::string outcome_json(const ConversationSnapshot& conversation, const Result<Payload>& outcome) {
+namespace {
+
+json reroutes_json(const ConversationState& conversation) {
+  json reroutes = json::array();
+  for (const auto& reroute : conversation.reroutes) {
+    reroutes.push_back({{"role", reroute.role},
+                        {"from", reroute.from.node.value()},
+                        {"to", reroute.to ? json(reroute.to->node.value()) : json(nullptr)},
+                        {"resent", reroute.resent}});
+  }
+  return reroutes;
+}
+
+json compensations_json(const ConversationState& conversation) {
+  json compensations = json::array();
+  for (const auto& step : conversation.compensations) {
+    compensations.push_back({{"participant", step.name},
+                             {"role", step.role},
+                             {"message", to_string(step.request)},
+                             {"in_doubt", step.in_doubt},
+                             {"outcome", name_of(step.outcome)},
+                             {"attempts", step.attempts},
+                             {"node", step.by ? json(step.by->node.value()) : json(nullptr)},
+                             {"detail", step.text}});
+  }
+  return compensations;
+}
+
+}  // namespace
+
+std::string outcome_json(const ConversationState& conversation, const Result<Payload>& outcome) {
   json crashes = json::array();
   for (const auto& crash : conversation.crashes) {
     json reason = to_string(crash.reason);
@@ -146,8 +176,8 @@ std::string outcome_json(const ConversationSnapshot& conversation, const Result<
                  {"phase", name_of(conversation.phase)},
                  {"error", nullptr},
                  {"crashes", crashes},
-                 {"reroutes", json::array()},
-                 {"compensations", json::array()}};
+                 {"reroutes", reroutes_json(conversation)},
+                 {"compensations", compensations_json(conversation)}};
   if (!outcome) {
     object["error"] = {{"name", name_of(outcome.error().code)}, {"detail", outcome.error().detail}};
   } else if (is_utf8(outcome->view())) {

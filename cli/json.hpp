@@ -19,7 +19,7 @@ namespace liminal::cli {
 
 /// One line: what one request came to, and what is known of its conversation. A reply that is not
 /// UTF-8 is written as "reply_base64".
-[[nodiscard]] std::string outcome_json(const ConversationSnapshot& conversation,
+[[nodiscard]] std::string outcome_json(const ConversationState& conversation,
                                        const Result<Payload>& outcome);
 
 /// One line: {"conversation", ..., "records": [...]}.

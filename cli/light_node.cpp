@@ -17,6 +17,8 @@ namespace {
 // How often the joining looks for a signal.
 constexpr Duration kLookInterval = std::chrono::milliseconds{50};
 // Beyond what any broker's down-after and recovery come to.
+// Far beyond the time that a conversation gives itself to end; a second signal does not wait.
+constexpr Duration kEndBound = std::chrono::hours{24};
 constexpr Duration kIsolationTimeout = std::chrono::seconds{120};
 constexpr Duration kPlacementHead = std::chrono::milliseconds{100};
 
@@ -64,7 +66,7 @@ void SignalWatch::on_signal(std::function<void()> what) {
 
 Result<OpenConversation> open_conversation(const SignalWatch& signals,
                                            const ConversationOptions& options,
-                                           const ServiceName& service) {
+                                           const std::vector<ServiceName>& services) {
   const std::string name = options.name.empty() ? "cli-" + to_hex(random_seed()) : options.name;
   auto node = Node::create({.name = NodeName{name},
                             .broker = options.broker,
@@ -84,12 +86,28 @@ Result<OpenConversation> open_conversation(const SignalWatch& signals,
     if (again && !signals.interrupted()) joined = {};
   }
   if (!joined) return tl::unexpected<Error>(std::move(joined.error()));
-  ConversationConfig config{options.on_crash, {ParticipantConfig::owned(service)}};
+  ConversationConfig config{options.on_crash, {}};
+  for (const ServiceName& service : services) {
+    config.participants.push_back(ParticipantConfig::owned(service));
+  }
+  config.timeout = options.deadline;
+  config.compensation_timeout = options.compensation_timeout;
+  config.max_attempts = options.max_attempts;
+  config.max_reroutes = options.max_reroutes;
   // Before the reply's own time is up, so that it is said what was missing.
   config.policy_timeout = options.timeout - std::min(options.timeout / 10, kPlacementHead);
   auto handle = (*node)->conversations().spawn(std::move(config));
   if (!handle) return tl::unexpected<Error>(std::move(handle.error()));
   return OpenConversation{std::move(*node), std::move(*handle)};
+}
+
+Error end_by_policy(ConversationHandle& conversation, Error error, std::string by) {
+  conversation.cancel(std::move(by));  // changes nothing if it ends already
+  (void)conversation.close(kEndBound);
+  const ConversationState end = conversation.query_state();
+  const bool undone = end.failure && (end.failure->code == Errc::kCompensated ||
+                                      end.failure->code == Errc::kCompensationFailed);
+  return undone ? *end.failure : std::move(error);
 }
 
 Error with_conversation(Error error, const ConversationHandle& conversation) {

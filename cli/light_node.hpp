@@ -2,12 +2,15 @@
 #pragma once
 
 #include <atomic>
+#include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "common/base/result.hpp"
 #include "common/base/time.hpp"
@@ -21,6 +24,10 @@ struct ConversationOptions {
   Duration timeout;
   Duration connect_timeout;
   CrashPolicy on_crash;
+  std::optional<Duration> deadline = {};  // of the whole conversation
+  Duration compensation_timeout;          // of the undoing of one request
+  std::uint32_t max_attempts;             // participants that one request is given to
+  std::size_t max_reroutes;               // of the conversation
   bool json = false;
 };
 
@@ -56,11 +63,16 @@ struct OpenConversation {
   ConversationHandle handle;
 };
 
-/// Joins as a light node and opens a conversation with one service. Errors: those of Node::start()
-/// and ConversationSupervisor::spawn(); a signal ends the joining with kNoBroker.
+/// Joins as a light node and opens a conversation with each service in a role. Errors: those of
+/// Node::start() and ConversationSupervisor::spawn(); a signal ends the joining with kNoBroker.
 [[nodiscard]] Result<OpenConversation> open_conversation(const SignalWatch& signals,
                                                          const ConversationOptions& options,
-                                                         const ServiceName& service);
+                                                         const std::vector<ServiceName>& services);
+
+/// Ends a conversation in which something went wrong, by its policy, and waits for that end.
+/// Returns what it all came to: `error`, unless the conversation had something to undo. `by` says
+/// why it ends, for the record.
+[[nodiscard]] Error end_by_policy(ConversationHandle& conversation, Error error, std::string by);
 
 /// `error`, naming the conversation it happened in.
 [[nodiscard]] Error with_conversation(Error error, const ConversationHandle& conversation);

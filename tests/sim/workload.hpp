@@ -51,7 +51,7 @@ struct TalkRecord {
   int replies = 0;
   std::map<Errc, int> errors;
   bool closed = false;
-  std::optional<ConversationSnapshot> end;
+  std::optional<ConversationState> end;
   std::optional<ConversationHandle> open;  // while it is
   int exits_told = 0;                      // how often its exit notifier was called
 };

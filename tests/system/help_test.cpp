@@ -31,8 +31,7 @@ TEST(Help, ExitsZeroAndNamesNothingThatIsNotBuilt) {
     EXPECT_EQ(ended.code, 0);
     EXPECT_EQ(ended.err, "");
     EXPECT_NE(ended.out.find(words[0]), std::string::npos) << ended.out;
-    for (const std::string word :
-         {"route-to-next", "--deadline", "drill", "bench", "--http", "SERVICE..."}) {
+    for (const std::string word : {"drill", "bench", "--http"}) {
       EXPECT_EQ(ended.out.find(word), std::string::npos) << word << " in " << ended.out;
     }
   }

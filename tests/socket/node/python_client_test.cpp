@@ -126,7 +126,7 @@ TEST_F(PythonClientTest, AChildKilledInTheMiddleIsOneCrashAndEachRequestHasOneOu
   for (std::size_t i = answered; i < outcomes.size(); ++i) ASSERT_FALSE(outcomes[i]) << i;
   EXPECT_EQ(outcomes[answered].error().code, Errc::kParticipantCrashed);
 
-  const ConversationSnapshot state = conversation.query_state();
+  const ConversationState state = conversation.query_state();
   EXPECT_EQ(state.phase, ConversationPhase::kFailed);
   ASSERT_EQ(state.crashes.size(), 1u);
   EXPECT_EQ(state.crashes.front().reason, ExitReason::error("signal 9 (SIGKILL)"));
