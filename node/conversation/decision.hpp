@@ -137,6 +137,8 @@ class Decision {
   void settled(MessageId id);
   void settle_timed_out();
   void plan_if_settled();
+  void plan();
+  void give_up_undoing(const std::string& why);
   void undo_next();
   void attempt_step();
   void send_compensation(Participant& participant);

@@ -72,12 +72,13 @@ void Decision::doubt_unanswered(const Participant& participant) {
   }
 }
 
-/// Nobody waits for its answer any more.
+/// Nobody waits for its answer any more. Whether all is settled now is the caller's to ask, when it
+/// has called off all that it wants to: the answer may be the end of everything.
 void Decision::call_off(MessageId id, Request& request) {
   if (is_deferred(request)) withdraw(id, request);
   close_account(id, request);
   context_.requests.erase(id);
-  settled(id);
+  context_.compensation->settling.erase(id);
 }
 
 // --- settling ---
@@ -138,6 +139,7 @@ void Decision::settle_timed_out() {
     end_now(participant);
     doubt_unanswered(participant);
   }
+  plan_if_settled();
 }
 
 /// Not waited for; whoever takes its role does so at once.
@@ -159,6 +161,12 @@ void Decision::plan_if_settled() {
       !compensation.settling.empty()) {
     return;
   }
+  plan();
+  undo_next();
+}
+
+void Decision::plan() {
+  Compensation& compensation = *context_.compensation;
   compensation.undoing = true;
   std::sort(compensation.steps.begin(), compensation.steps.end(),
             [](const Undoable& a, const Undoable& b) { return a.number > b.number; });
@@ -174,7 +182,25 @@ void Decision::plan_if_settled() {
                                       .in_doubt = step.in_doubt});
   }
   ++context_.revision;
-  undo_next();
+}
+
+/// There is nobody to undo anything: the record names what was not.
+void Decision::give_up_undoing(const std::string& why) {
+  if (context_.phase != Phase::kActive && context_.phase != Phase::kCompensating) return;
+  if (!context_.compensation) context_.compensation.emplace();
+  Compensation& compensation = *context_.compensation;
+  if (!compensation.undoing) {
+    for (const auto& [id, request] : context_.requests) {
+      if (!request.outcome && request.sent && !is_deferred(request)) doubt(request);
+    }
+    plan();
+  }
+  for (; compensation.step < compensation.steps.size(); ++compensation.step) {
+    CompensationRecord& given_up = context_.compensations[compensation.step];
+    const bool nothing = !compensation.steps[compensation.step].compensates;
+    given_up.outcome = nothing ? CompensationOutcome::kNothingToUndo : CompensationOutcome::kFailed;
+    given_up.text = nothing ? given_up.name + " cannot compensate" : why;
+  }
 }
 
 bool Decision::is_current_step(RoleIndex role) const {
@@ -211,6 +237,12 @@ void Decision::undo_next() {
 void Decision::attempt_step() {
   Compensation& compensation = *context_.compensation;
   compensation.placing = false;
+  if (now_ >= compensation.step_until) {  // its timer may have fired: nothing would bound it
+    decide_step(CompensationOutcome::kFailed,
+                "not done within " + to_string(context_.config->compensation_timeout));
+    undo_next();
+    return;
+  }
   Participant& participant = context_.participants[compensation.steps[compensation.step].role];
   if (participant.status.health == Health::kAlive && participant.compensates) {
     send_compensation(participant);
@@ -326,7 +358,10 @@ void Decision::compensation_timed_out(std::uint64_t step) {
 void Decision::crashed_while_compensating(const std::vector<RoleIndex>& crashed) {
   const bool was_undoing = context_.compensation->undoing;
   for (const RoleIndex role : crashed) doubt_unanswered(context_.participants[role]);
-  if (!was_undoing) return;
+  if (!was_undoing) {
+    plan_if_settled();
+    return;
+  }
   for (const RoleIndex role : crashed) {
     if (!is_current_step(role)) continue;
     step_lost(to_string(latest_crash(context_.participants[role])));

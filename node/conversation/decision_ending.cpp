@@ -166,13 +166,12 @@ void Decision::finish_if_gone() {
 
 void Decision::end_by_force(Error failure) {
   if (context_.finished) return;
+  if (compensates()) give_up_undoing(failure.detail);
   wake_unanswered(failure);
-  for (CompensationRecord& compensation : context_.compensations) {
-    if (compensation.outcome != CompensationOutcome::kPending) continue;
-    compensation.outcome = CompensationOutcome::kFailed;
-    compensation.text = failure.detail;
-    failure.code = Errc::kCompensationFailed;
-  }
+  const bool not_undone =
+      std::any_of(context_.compensations.begin(), context_.compensations.end(),
+                  [](const auto& c) { return c.outcome == CompensationOutcome::kFailed; });
+  if (not_undone) failure.code = Errc::kCompensationFailed;
   if (context_.phase != Phase::kCompleting && !is_terminal(context_.phase)) {
     enter(Phase::kFailed, std::string{name_of(failure.code)} + ": " + failure.detail);
     context_.failure = std::move(failure);

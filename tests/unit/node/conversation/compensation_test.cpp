@@ -250,6 +250,23 @@ TEST_F(CompensationTest, AllOfOneNodesDeathIsInDoubtTogether) {
       << "in doubt first, the later sent first";
 }
 
+TEST_F(CompensationTest, ACrashWhileSettlingMayBeTheEndOfAll) {
+  send(1, ReplyMode::kCorrelated, "reserve");
+  ready(kReserve, kReserveRole, false);
+  ready(kCharge, kChargeRole, false);
+  ready(kShip, kShipRole, false);
+  send(2, ReplyMode::kCorrelated, "charge");
+  send(3, ReplyMode::kCorrelated, "reserve");
+  answer(3, kReserve);
+  exit(kShip);
+  when(input::ParticipantsExited{{{kReserve, ExitReason::noconnection(std::nullopt)},
+                                  {kCharge, ExitReason::noconnection(std::nullopt)}}});
+  EXPECT_TRUE(state.finished);
+  EXPECT_EQ(outcomes(), (Texts{"2 nothing to undo", "1 nothing to undo", "3 nothing to undo"}));
+  ASSERT_EQ(all<effect::Finish>().size(), 1U);
+  EXPECT_EQ(all<effect::Finish>()[0].correlated.size(), 1U) << "a reply that was buffered stays";
+}
+
 // --- steps that go wrong ---
 
 TEST_F(CompensationTest, AStepThatFailsDoesNotStopTheOthersAndIsNamed) {
@@ -311,6 +328,21 @@ TEST_F(CompensationTest, AStepHasItsOwnTime) {
   EXPECT_EQ(outcomes().at(1), "2 failed");
   EXPECT_EQ(undoing(), "1 at a, attempt 1");
   EXPECT_EQ(compensation().deadline, kNow + 30s);
+}
+
+TEST_F(CompensationTest, AnInstanceThatComesTooLateBeginsOnlyTheNextStep) {
+  assemble();
+  answer(1, kReserve);
+  send(2, ReplyMode::kCorrelated, "reserve");
+  exit(kReserve);
+  ASSERT_EQ(all<effect::Place>().size(), 1U);
+  now = kNow + 15s;
+  when(input::TimerFired{ConversationTimer::kCompensation, 0});
+  EXPECT_TRUE(effects.empty()) << "the search says how it went";
+  ready(kOther, kReserveRole, true);
+  EXPECT_EQ(outcomes(), (Texts{"2 failed", "1 pending"}));
+  EXPECT_EQ(undoing(), "1 at d, attempt 1");
+  EXPECT_EQ(all<effect::StartTimer>().at(0).number, 1U);
 }
 
 TEST_F(CompensationTest, ARefusedStepFails) {
@@ -406,6 +438,14 @@ TEST_F(CompensationTest, ACloseWaitsUntilAllIsDecided) {
 TEST_F(CompensationTest, AConversationGivenUpNamesWhatWasNotUndone) {
   until_ship(false);
   exit(kShip);
+  Step ended = end_by_force(std::move(state), {Errc::kConversationFailed, "actor crashed"});
+  state = std::move(ended.next);
+  EXPECT_EQ(failure(), "CompensationFailed: actor crashed");
+  EXPECT_EQ(outcomes(), (Texts{"3 nothing to undo", "2 failed", "1 failed"}));
+}
+
+TEST_F(CompensationTest, OneGivenUpBeforeThePlanNamesItAllTheSame) {
+  until_ship(false);
   Step ended = end_by_force(std::move(state), {Errc::kConversationFailed, "actor crashed"});
   state = std::move(ended.next);
   EXPECT_EQ(failure(), "CompensationFailed: actor crashed");
