@@ -127,7 +127,11 @@ void Decision::operator()(const input::ParticipantUnavailable& unavailable) {
   told.text = unavailable.error.detail;
   note(std::move(told));
   if (participant.tried.empty()) {
-    fail_conversation(unavailable.error);
+    const bool says_all = participant.status.role == participant.status.name;
+    fail_conversation(says_all
+                          ? unavailable.error
+                          : error_of(unavailable.error.code, "role '" + participant.status.role +
+                                                                 "': " + unavailable.error.detail));
   } else {
     fail_conversation(error_of(Errc::kParticipantCrashed,
                                to_string(latest_crash(participant)) +
