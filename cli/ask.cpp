@@ -31,6 +31,7 @@ ExitCode ask(SignalWatch& signals, const ConversationOptions& options, const Ser
   } else if (!signals.interrupted()) {
     reply = conversation.ask(Payload{*request}, options.timeout);
   }
+  if (reply && signals.interrupted()) reply = fail(Errc::kConversationFailed, "interrupted");
   if (!reply) {
     const std::string why = reply.error().detail;
     reply = tl::unexpected<Error>(

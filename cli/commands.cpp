@@ -1,6 +1,7 @@
 #include "cli/commands.hpp"
 
 #include <algorithm>
+#include <cstdlib>
 #include <functional>
 #include <string_view>
 #include <utility>
@@ -162,23 +163,32 @@ ExitCode run_converse(SignalWatch& signals, const Parsed& parsed) {
                   static_cast<std::size_t>(parsed.number("window")));
 }
 
-ExitCode run_status(SignalWatch&, const Parsed& parsed) {
+// For commands that hold nothing that would have to be put in order.
+void end_at_a_signal(SignalWatch& signals) {
+  signals.on_signal([] { std::_Exit(static_cast<int>(ExitCode::kInterrupted)); });
+}
+
+ExitCode run_status(SignalWatch& signals, const Parsed& parsed) {
+  end_at_a_signal(signals);
   return status(parsed.value("broker"), parsed.duration("connect-timeout"), parsed.flag("json"));
 }
 
-ExitCode run_conversations(SignalWatch&, const Parsed& parsed) {
+ExitCode run_conversations(SignalWatch& signals, const Parsed& parsed) {
+  end_at_a_signal(signals);
   return conversations(parsed.value("broker"), parsed.duration("connect-timeout"),
                        static_cast<std::size_t>(parsed.number("ended")), parsed.flag("json"));
 }
 
-ExitCode run_timeline(SignalWatch&, const Parsed& parsed) {
+ExitCode run_timeline(SignalWatch& signals, const Parsed& parsed) {
+  end_at_a_signal(signals);
   const auto conversation = conversation_argument(parsed.positionals()[0]);
   if (!conversation) return report(conversation.error());
   return timeline(parsed.value("broker"), parsed.duration("connect-timeout"), *conversation,
                   parsed.flag("json"));
 }
 
-ExitCode run_cancel(SignalWatch&, const Parsed& parsed) {
+ExitCode run_cancel(SignalWatch& signals, const Parsed& parsed) {
+  end_at_a_signal(signals);
   const auto conversation = conversation_argument(parsed.positionals()[0]);
   if (!conversation) return report(conversation.error());
   return cancel(parsed.value("broker"), parsed.duration("connect-timeout"),

@@ -197,12 +197,14 @@ Result<void> print_replies(const ConversationOptions& options, ConversationHandl
 
 ExitCode converse(SignalWatch& signals, const ConversationOptions& options,
                   const std::vector<ServiceName>& services, std::size_t window) {
+  // They outlive the node, whose threads may use them to its end.
+  StdinReader in;
+  EndWatch ended;
   auto opened = open_conversation(signals, options, services);
   if (!opened) {
     return signals.interrupted() ? ExitCode::kInterrupted : report(opened.error());
   }
   ConversationHandle& conversation = opened->handle;
-  StdinReader in;
   Flights flights{services.size() == 1 ? window : 1};
   const auto payload_bytes_max = opened->node->directory().snapshot()->payload_bytes_max;
   std::thread sender{[&] { send_lines(in, payload_bytes_max, services, conversation, flights); }};
@@ -211,7 +213,6 @@ ExitCode converse(SignalWatch& signals, const ConversationOptions& options,
     conversation.cancel("a signal to liminal converse");
   });
   // No reply goes there: what comes is that the conversation has ended, with stdin open or not.
-  EndWatch ended;
   auto watching = conversation.start_receive(std::nullopt, [&](Outcome outcome) {
     if (outcome || outcome.error().code == Errc::kParticipantLeft) return;
     ended.set(std::move(outcome.error()));
@@ -224,6 +225,9 @@ ExitCode converse(SignalWatch& signals, const ConversationOptions& options,
   sender.join();
   watching.cancel();
   if (printed) printed = ended.result();
+  if (printed && signals.interrupted()) {
+    printed = fail(Errc::kConversationFailed, "interrupted");
+  }
   if (!printed) {
     const std::string why = printed.error().detail;
     const bool usage = printed.error().code == Errc::kUsage;

@@ -96,18 +96,15 @@ Result<OpenConversation> open_conversation(const SignalWatch& signals,
   config.max_reroutes = options.max_reroutes;
   // Before the reply's own time is up, so that it is said what was missing.
   config.policy_timeout = options.timeout - std::min(options.timeout / 10, kPlacementHead);
-  auto handle = (*node)->conversations().spawn(std::move(config));
-  if (!handle) return tl::unexpected<Error>(std::move(handle.error()));
-  return OpenConversation{std::move(*node), std::move(*handle)};
+  auto actor = (*node)->conversations().spawn(std::move(config));
+  if (!actor) return tl::unexpected<Error>(std::move(actor.error()));
+  return OpenConversation{std::move(*node), actor->handle()};
 }
 
 Error end_by_policy(ConversationHandle& conversation, Error error, std::string by) {
   conversation.cancel(std::move(by));  // changes nothing if it ends already
   (void)conversation.close(kEndBound);
-  const ConversationState end = conversation.query_state();
-  const bool undone = end.failure && (end.failure->code == Errc::kCompensated ||
-                                      end.failure->code == Errc::kCompensationFailed);
-  return undone ? *end.failure : std::move(error);
+  return what_it_came_to(conversation.query_state(), std::move(error));
 }
 
 Error with_conversation(Error error, const ConversationHandle& conversation) {

@@ -3,20 +3,27 @@
 add_library(liminal_options INTERFACE)
 # msgpack-cxx is headers only, and needs no Boost when told so
 target_compile_definitions(liminal_options INTERFACE MSGPACK_NO_BOOST)
-target_include_directories(liminal_options INTERFACE ${CMAKE_SOURCE_DIR})
-target_compile_options(liminal_options INTERFACE -Wall -Wextra -Wpedantic -Wconversion -Wshadow)
+target_compile_features(liminal_options INTERFACE cxx_std_20)
+target_include_directories(liminal_options INTERFACE
+                           $<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}>
+                           $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}/liminal>)
+# What follows is ours: who links an installed library chooses warnings and sanitizers himself.
+set(LIMINAL_WARNINGS -Wall -Wextra -Wpedantic -Wconversion -Wshadow)
 # g++ 12 reports an overlap that is not there for "text" + std::string (its bug 105651)
-target_compile_options(liminal_options INTERFACE $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>)
-if(LIMINAL_WERROR)
-  target_compile_options(liminal_options INTERFACE -Werror)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  list(APPEND LIMINAL_WARNINGS -Wno-restrict)
 endif()
+if(LIMINAL_WERROR)
+  list(APPEND LIMINAL_WARNINGS -Werror)
+endif()
+target_compile_options(liminal_options INTERFACE "$<BUILD_INTERFACE:${LIMINAL_WARNINGS}>")
 if(LIMINAL_SANITIZE)
-  target_compile_options(liminal_options INTERFACE -fsanitize=${LIMINAL_SANITIZE}
-                         -fno-omit-frame-pointer -fno-sanitize-recover=all)
-  target_link_options(liminal_options INTERFACE -fsanitize=${LIMINAL_SANITIZE})
+  target_compile_options(liminal_options INTERFACE
+                         "$<BUILD_INTERFACE:-fsanitize=${LIMINAL_SANITIZE};-fno-omit-frame-pointer;-fno-sanitize-recover=all>")
+  target_link_options(liminal_options INTERFACE "$<BUILD_INTERFACE:-fsanitize=${LIMINAL_SANITIZE}>")
   if(LIMINAL_SANITIZE MATCHES thread)
     # TSan knows no fences; our code has none, the library's shared_ptr has
-    target_compile_options(liminal_options INTERFACE -Wno-tsan)
+    target_compile_options(liminal_options INTERFACE $<BUILD_INTERFACE:-Wno-tsan>)
   endif()
 endif()
 
@@ -34,4 +41,5 @@ function(liminal_room name)
     add_library(${name} INTERFACE)
     target_link_libraries(${name} INTERFACE liminal_options ${room_SEES} ${room_PRIVATE})
   endif()
+  set_property(GLOBAL APPEND PROPERTY LIMINAL_ROOMS ${name})
 endfunction()

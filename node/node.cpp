@@ -47,7 +47,9 @@ Result<std::unique_ptr<Node>> Node::create(Settings settings,
       *node->scheduler_, node->directory_,
       ConversationSupervisor::Settings{
           .conversations_max = node->settings_.limits.conversations_max,
-          .timeline = &node->recorder_});
+          .timeline = [&recorder =
+                           node->recorder_](TimelineRecord r) { recorder.record(std::move(r)); },
+          .participants = node->registry_.get()});
   return node;
 }
 
@@ -74,8 +76,8 @@ Result<void> Node::add_services(const std::vector<ServiceDefinition>& services) 
   return {};
 }
 
-Result<void> Node::offer(ServiceName name, BehaviourFactory factory, Undo undo) {
-  return registry_->add(std::move(name), std::move(factory), undo);
+Result<void> Node::offer(ServiceName name, ParticipantMaker maker) {
+  return registry_->add(std::move(name), std::move(maker));
 }
 
 Result<void> Node::start(Duration join_timeout) {

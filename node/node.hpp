@@ -10,6 +10,7 @@
 
 #include "common/base/result.hpp"
 #include "common/base/time.hpp"
+#include "node/async/async_behaviour.hpp"
 #include "node/conversation/conversation_supervisor.hpp"
 #include "node/node_loop.hpp"
 #include "node/participant/command_runner.hpp"
@@ -24,6 +25,8 @@ namespace liminal {
 
 /// Scheduler, services, conversations and, where there is a broker, the connection to it.
 ///
+/// It logs where spdlog's default logger writes: node_log.hpp has that be stderr, or nothing.
+///
 /// Life: create(), offer() what it offers, start(), use, stop() or destroy.
 /// Thread-safety: conversations(), scheduler(), directory(), counts() and wait_ended() from any
 /// thread; the rest from the thread that created it.
@@ -31,7 +34,7 @@ class Node {
  public:
   struct Settings {
     NodeName name;
-    std::optional<std::string> broker;  // endpoint; nullopt: no broker, the node runs alone
+    std::optional<std::string> broker = {};  // endpoint; nullopt: no broker, the node runs alone
     bool light = false;                 // offers nothing, is not listed
     std::vector<std::pair<std::string, std::string>> labels = {};
     /// So long without a broker it gives its incarnation up; longer than the cluster's down-after
@@ -64,12 +67,17 @@ class Node {
   /// A service with a behaviour in C++, made by factory(), which may be called from any thread and
   /// returns a unique_ptr to it: if that behaviour has a compensate() of its own, the service
   /// compensates. REQUIRES: not started. Errors: kUsage.
-  template <TypedBehaviourFactory Factory>
-  [[nodiscard]] Result<void> offer(ServiceName name, Factory factory) {
-    return offer(std::move(name), BehaviourFactory{std::move(factory)}, undo_of<Factory>());
-  }
+  [[nodiscard]] Result<void> offer(ServiceName name, ParticipantMaker maker);
   /// The same where the factory returns a unique_ptr<ParticipantBehaviour>, which does not say.
-  [[nodiscard]] Result<void> offer(ServiceName name, BehaviourFactory factory, Undo undo);
+  [[nodiscard]] Result<void> offer(ServiceName name, BehaviourFactory factory, Undo undo) {
+    return offer(std::move(name), ParticipantMaker{std::move(factory), undo});
+  }
+
+  /// One whose behaviour awaits, and may converse itself: an AsyncBehaviour.
+  template <TypedAsyncBehaviourFactory Factory>
+  [[nodiscard]] Result<void> offer(ServiceName name, Factory factory) {
+    return offer(std::move(name), async_participants(*supervisor_, std::move(factory)));
+  }
 
   /// Starts its threads and begins to join. Errors: kUsage (not an endpoint), kTransport.
   [[nodiscard]] Result<void> begin();
@@ -129,5 +137,12 @@ class Node {
   std::unique_ptr<Workers> workers_;
   std::unique_ptr<NodeLoop> loop_;
 };
+
+/// ask() by the node's conversations: `ask(*node, ServiceName{"upper"}, Payload{"x"}, 5s,
+/// CrashPolicy::kFail)`.
+[[nodiscard]] inline Result<Payload> ask(Node& node, const ServiceName& service, Payload payload,
+                                         Duration timeout, CrashPolicy on_crash) {
+  return ask(node.conversations(), service, std::move(payload), timeout, on_crash);
+}
 
 }  // namespace liminal

@@ -16,6 +16,10 @@ std::string_view name_of(EnvelopeKind kind) {
       return "compensate";
     case EnvelopeKind::kCancelled:
       return "cancelled";
+    case EnvelopeKind::kCall:
+      return "call";
+    case EnvelopeKind::kOutcome:
+      return "outcome";
   }
   return "?";
 }

@@ -64,6 +64,12 @@ void write_serials(Writer& w, const Pid& from, const Pid& to) {
   w.id(from.serial).id(to.serial);
 }
 
+// Calls and outcomes say in one more, the first, what they are.
+std::size_t headers_max_of(EnvelopeKind kind) {
+  const bool has_own = kind == EnvelopeKind::kCall || kind == EnvelopeKind::kOutcome;
+  return kEnvelopeHeadersMax + (has_own ? 1 : 0);
+}
+
 // Of signals between two processes.
 void write_pids(Writer& w, const Pid& from, const Pid& to) {
   check(from.serial != kNodeItself && to.serial != kNodeItself, "both ends are processes");
@@ -87,7 +93,8 @@ void write_send(Writer& w, const signal::Send& send, const ItemContext& context)
   } else {
     w.nil();
   }
-  check(envelope.headers.size() <= kEnvelopeHeadersMax, "an envelope's headers are bounded");
+  check(envelope.headers.size() <= headers_max_of(envelope.kind),
+        "an envelope's headers are bounded");
   w.array(envelope.headers.size());
   for (const auto& [key, value] : envelope.headers) w.array(2).text(key).text(value);
   check(!envelope.reply_at || envelope.kind == EnvelopeKind::kCompensate,
@@ -350,9 +357,9 @@ class ItemReader {
     return after(now_, r_.duration("remaining time"));
   }
 
-  std::vector<std::pair<std::string, std::string>> headers() {
+  std::vector<std::pair<std::string, std::string>> headers(EnvelopeKind kind) {
     std::vector<std::pair<std::string, std::string>> headers;
-    const std::size_t size = r_.array("headers", kEnvelopeHeadersMax);
+    const std::size_t size = r_.array("headers", headers_max_of(kind));
     for (std::size_t i = 0; i < size && r_.ok(); ++i) {
       r_.array_of(2, "header");
       std::string key{r_.text("header key")};
@@ -374,9 +381,11 @@ class ItemReader {
   }
 
   signal::Send send_without_reply_at() {
-    return {from(), to(),
+    Pid sender = from(), receiver = to();
+    const EnvelopeKind kind = r_.enumerator("envelope kind", EnvelopeKind::kOutcome);
+    return {std::move(sender), std::move(receiver),
             Envelope{
-                .kind = r_.enumerator("envelope kind", EnvelopeKind::kCancelled),
+                .kind = kind,
                 .id = r_.wide<MessageId>("id"),
                 .conversation = r_.wide<ConversationId>("conversation"),
                 .parent = optional_message("parent"),
@@ -385,7 +394,7 @@ class ItemReader {
                 .schema = std::string{r_.text("schema")},
                 .trace = std::string{r_.text("trace")},
                 .deadline = deadline(),
-                .headers = headers(),
+                .headers = headers(kind),
                 .payload = {},
             }};
   }
@@ -489,7 +498,8 @@ Result<void> fits(const Envelope& envelope) {
   const auto too_large = [](const char* what) {
     return fail(Errc::kTooLarge, std::string{what} + " over the limit of an envelope");
   };
-  if (envelope.headers.size() > kEnvelopeHeadersMax) return too_large("the number of headers is");
+  if (envelope.headers.size() > headers_max_of(envelope.kind))
+    return too_large("the number of headers is");
   if (envelope.schema.size() > kTextBytesMax) return too_large("the schema's name is");
   if (envelope.trace.size() > kTextBytesMax) return too_large("the trace context is");
   for (const auto& [key, value] : envelope.headers) {

@@ -22,10 +22,11 @@ inline constexpr std::size_t kFrameItemsMax = 1024;
 inline constexpr std::size_t kPartBytesMax = 4 * 1024 * 1024;
 inline constexpr std::size_t kHeaderBytesMax = 512;  // of a routing header
 
-inline constexpr std::size_t kServicesMax = 1024;       // of one node
-inline constexpr std::size_t kLabelsMax = 64;           // of one node
-inline constexpr std::size_t kPeersMax = 4096;          // that a join reports; of verdicts as many
-inline constexpr std::size_t kEnvelopeHeadersMax = 64;  // of one envelope
+inline constexpr std::size_t kServicesMax = 1024;  // of one node
+inline constexpr std::size_t kLabelsMax = 64;      // of one node
+inline constexpr std::size_t kPeersMax = 4096;     // that a join reports; of verdicts as many
+inline constexpr std::size_t kEnvelopeHeadersMax =
+    64;  // of one envelope; a call's or outcome's own stands before them
 inline constexpr std::size_t kTextBytesMax =
     16 * 1024;                                   // of one text: a reason, a header, a schema
 inline constexpr std::size_t kRecordsMax = 128;  // of timelines, in one frame

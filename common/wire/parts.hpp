@@ -1,4 +1,4 @@
-// Internal to common/wire: the numbers of the protocol, and what several frames contain.
+// For codecs: the numbers of the protocol, and what several frames contain.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,5 @@
-// Internal to common/wire: reads MessagePack values of a known schema from untrusted bytes.
+// For codecs (of frames here, of calls in node/conversation): reads MessagePack values of a known
+// schema from untrusted bytes.
 #pragma once
 
 #include <cstddef>

@@ -1,4 +1,5 @@
-// Internal to common/wire: writes MessagePack values, one after the other.
+// For codecs (of frames here, of calls in node/conversation): writes MessagePack values, one after
+// the other.
 #pragma once
 
 #include <cstddef>

@@ -1,4 +1,4 @@
-// What handles send to a conversation's process.
+// What handles send to a conversation's process, or to the proxy of one that is elsewhere.
 #pragma once
 
 #include <concepts>
@@ -40,13 +40,15 @@ struct Cancel {
 };
 /// Its node ends.
 struct Shutdown {};
-/// The last handle is gone.
+/// The last handle of one origin is gone: of the opening, or of one HandlesBack.
 struct HandlesGone {};
+/// There are handles again, made from a reference.
+struct HandlesBack {};
 
 }  // namespace call
 
 using Call = std::variant<call::Send, call::Receive, call::Abandon, call::Close, call::Cancel,
-                          call::Shutdown, call::HandlesGone>;
+                          call::Shutdown, call::HandlesGone, call::HandlesBack>;
 
 class CallMessage final : public LocalMessage {
  public:

@@ -3,12 +3,27 @@
 #include <string>
 #include <utility>
 
+#include "common/base/text.hpp"
+
 namespace liminal {
+namespace {
+
+// Of the first reply of the archive; before it is room for those that come back.
+constexpr std::uint64_t kFirstArrival = std::uint64_t{1} << 32;
+
+ParticipantExit never_started(const std::string& role, CrashPolicy policy) {
+  return {role, role, std::nullopt, std::nullopt, std::nullopt, policy, false};
+}
+
+}  // namespace
 
 void ConversationCell::publish(ConversationState snapshot) {
   const std::lock_guard lock{mutex_};
   snapshot_ = std::move(snapshot);
-  if (!notifiers_.empty()) exits_may_be_due_.store(true, std::memory_order_relaxed);
+  ++version_;
+  if (!notifiers_.empty() || !unresolved_.empty()) {
+    exits_may_be_due_.store(true, std::memory_order_relaxed);
+  }
 }
 
 void ConversationCell::publish(const ConversationCounters& counters) {
@@ -19,6 +34,12 @@ void ConversationCell::publish(const ConversationCounters& counters) {
 void ConversationCell::publish_actor(std::optional<Pid> actor) {
   const std::lock_guard lock{mutex_};
   actor_ = std::move(actor);
+  ++version_;
+}
+
+std::uint64_t ConversationCell::version() const {
+  const std::lock_guard lock{mutex_};
+  return version_;
 }
 
 void ConversationCell::count_dropped_answer() {
@@ -29,15 +50,20 @@ void ConversationCell::count_actor_restart() {
   actor_restarts_.fetch_add(1, std::memory_order_relaxed);
 }
 
+void ConversationCell::count_ignored_call() {
+  calls_ignored_.fetch_add(1, std::memory_order_relaxed);
+}
+
 void ConversationCell::count_undecided() { undecided_.fetch_add(1, std::memory_order_relaxed); }
 
 ConversationState ConversationCell::snapshot() const {
   const std::lock_guard lock{mutex_};
   ConversationState copy = snapshot_;
   copy.counters.answers_dropped += dropped_answers_.load(std::memory_order_relaxed);
-  copy.counters.actor_restarts = actor_restarts_.load(std::memory_order_relaxed);
-  copy.counters.undecided = undecided_.load(std::memory_order_relaxed);
-  copy.counters.notifiers_thrown = notifiers_thrown_.load(std::memory_order_relaxed);
+  copy.counters.actor_restarts += actor_restarts_.load(std::memory_order_relaxed);
+  copy.counters.undecided += undecided_.load(std::memory_order_relaxed);
+  copy.counters.notifiers_thrown += notifiers_thrown_.load(std::memory_order_relaxed);
+  copy.counters.calls_ignored += calls_ignored_.load(std::memory_order_relaxed);
   return copy;
 }
 
@@ -50,9 +76,25 @@ void ConversationCell::archive(effect::Finish over) {
   const std::lock_guard lock{mutex_};
   archived_ = true;
   snapshot_.ended = true;
+  ++version_;
   correlated_ = std::move(over.correlated);
-  std::uint64_t arrival = 0;
+  std::uint64_t arrival = kFirstArrival;
   for (Outcome& outcome : over.inbox) inbox_.emplace(arrival++, std::move(outcome));
+}
+
+void ConversationCell::put_back(const std::optional<MessageId>& request, Outcome reply) {
+  const std::lock_guard lock{mutex_};
+  if (request) {
+    correlated_.emplace(*request, std::move(reply));
+  } else {
+    const std::uint64_t next = inbox_.empty() ? kFirstArrival : inbox_.begin()->first;
+    inbox_.emplace(next - 1, std::move(reply));
+  }
+}
+
+bool ConversationCell::has_archive() const {
+  const std::lock_guard lock{mutex_};
+  return !correlated_.empty() || !inbox_.empty();
 }
 
 void ConversationCell::lost() {
@@ -64,7 +106,23 @@ void ConversationCell::lost() {
     }
     archived_ = true;
     snapshot_.ended = true;
-    if (!notifiers_.empty()) exits_may_be_due_.store(true, std::memory_order_relaxed);
+    ++version_;
+    exits_may_be_due_.store(true, std::memory_order_relaxed);
+  }
+  tell_exits();
+}
+
+void ConversationCell::lost_sight(Error why, bool over) {
+  {
+    const std::lock_guard lock{mutex_};
+    if (!snapshot_.ended) {
+      unknown_ = !over;
+      if (unknown_ || !snapshot_.failure) snapshot_.failure = std::move(why);
+    }
+    archived_ = true;
+    snapshot_.ended = true;
+    ++version_;
+    exits_may_be_due_.store(true, std::memory_order_relaxed);
   }
   tell_exits();
 }
@@ -85,11 +143,7 @@ Result<void> ConversationCell::notify_exit(RoleIndex role, CrashPolicy policy,
     const std::lock_guard lock{mutex_};
     recorded = exit_for(role, policy);
     if (!recorded) {
-      if (notifiers_.size() >= waiting_max) {
-        return fail(Errc::kRejected, std::to_string(notifiers_.size()) +
-                                         " exit notifiers wait, exit-notifiers-max is " +
-                                         std::to_string(waiting_max));
-      }
+      if (notifiers_.size() >= waiting_max) return tl::unexpected{too_many_notifiers(waiting_max)};
       notifiers_.push_back({role, policy, std::move(notifier)});
       return {};
     }
@@ -98,11 +152,64 @@ Result<void> ConversationCell::notify_exit(RoleIndex role, CrashPolicy policy,
   return {};
 }
 
+Error ConversationCell::too_many_notifiers(std::size_t waiting_max) const {
+  return {Errc::kRejected, std::to_string(notifiers_.size() + unresolved_.size()) +
+                               " exit notifiers wait, exit-notifiers-max is " +
+                               std::to_string(waiting_max)};
+}
+
+std::optional<RoleIndex> ConversationCell::role_of(const std::string& role) const {
+  for (RoleIndex i = 0; i < snapshot_.participants.size(); ++i) {
+    if (snapshot_.participants[i].role == role) return i;
+  }
+  return std::nullopt;
+}
+
+Result<void> ConversationCell::notify_exit(const std::string& role, std::size_t waiting_max,
+                                           ExitNotifier notifier) {
+  std::optional<RoleIndex> index;
+  std::optional<CrashPolicy> policy;
+  {
+    const std::lock_guard lock{mutex_};
+    policy = policy_;
+    if (snapshot_.participants.empty() && !snapshot_.ended) {
+      if (unresolved_.size() >= waiting_max) return tl::unexpected{too_many_notifiers(waiting_max)};
+      unresolved_.push_back({role, std::move(notifier)});
+      return {};
+    }
+    index = role_of(role);
+    if (!index && !snapshot_.participants.empty()) {
+      return fail(Errc::kUsage, "'" + escaped_tail(role, 63) + "' is no role of this conversation");
+    }
+  }
+  if (index) return notify_exit(*index, *policy, waiting_max, std::move(notifier));
+  tell(notifier, never_started(role, *policy));
+  return {};
+}
+
+bool ConversationCell::has_exit_notifiers() const {
+  const std::lock_guard lock{mutex_};
+  return !notifiers_.empty() || !unresolved_.empty();
+}
+
+void ConversationCell::publish_policy(CrashPolicy policy) {
+  const std::lock_guard lock{mutex_};
+  policy_ = policy;
+}
+
 void ConversationCell::tell_exits() {
   if (!exits_may_be_due_.exchange(false, std::memory_order_relaxed)) return;
   std::vector<std::pair<Notifier, ParticipantExit>> due;
   {
     const std::lock_guard lock{mutex_};
+    for (UnresolvedNotifier& notifier : std::exchange(unresolved_, {})) {
+      if (const auto role = role_of(notifier.role)) {
+        notifiers_.push_back({*role, policy_, std::move(notifier.call)});
+      } else {
+        due.emplace_back(Notifier{0, policy_, std::move(notifier.call)},
+                         never_started(notifier.role, policy_));
+      }
+    }
     std::vector<Notifier> waiting;
     for (Notifier& notifier : notifiers_) {
       if (auto exit = exit_for(notifier.role, notifier.policy)) {
@@ -133,11 +240,11 @@ Error ConversationCell::too_late(const Question& question) const {
     return {Errc::kConversationFailed,
             closed ? "conversation closed" : "the conversation's process is gone"};
   }
-  if (std::holds_alternative<question::Receive>(question)) return *failure;
+  if (unknown_ || std::holds_alternative<question::Receive>(question)) return *failure;
   return {Errc::kConversationFailed, "conversation failed: " + failure->detail};
 }
 
-void ConversationCell::answer(const Question& question, Waiter& waiter) {
+bool ConversationCell::answer(const Question& question, Waiter& waiter) {
   Outcome outcome{Payload{}};
   std::optional<std::uint64_t> arrival;
   const auto* receive = std::get_if<question::Receive>(&question);
@@ -157,19 +264,20 @@ void ConversationCell::answer(const Question& question, Waiter& waiter) {
       outcome = std::move(inbox_.begin()->second);
       inbox_.erase(inbox_.begin());
     }
-    if (!kept && !std::holds_alternative<question::Close>(question)) {
+    if (!kept && (unknown_ || !std::holds_alternative<question::Close>(question))) {
       outcome = tl::unexpected{too_late(question)};
     }
   }
   // offered without the lock: a completion may call back
   const std::optional<Outcome> copy = kept ? std::optional{outcome} : std::nullopt;
-  if (waiter.offer(std::move(outcome)) || !copy) return;
+  if (waiter.offer(std::move(outcome)) || !copy) return kept;
   const std::lock_guard lock{mutex_};
   if (arrival) {
     inbox_.emplace(*arrival, *copy);
   } else {
     correlated_.emplace(*receive->request, *copy);
   }
+  return true;
 }
 
 WaiterId ConversationCell::new_waiter_id() {

@@ -9,6 +9,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <string>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -28,7 +29,8 @@ struct Close {};
 }  // namespace question
 using Question = std::variant<question::Send, question::Receive, question::Close>;
 
-/// Told once how a participant's part ended; see ConversationHandle::on_exit().
+/// Told once how a participant's part ended; see
+/// ConversationActor::notify_on_participant_exit().
 using ExitNotifier = std::function<void(const ParticipantExit&)>;
 
 /// The actor publishes after each decision, before its effects are carried out: whoever was told of
@@ -36,6 +38,8 @@ using ExitNotifier = std::function<void(const ParticipantExit&)>;
 ///
 /// Exit notifiers wait here too, so that no crash of an actor loses one. Each is called exactly
 /// once: at the latest when the conversation's process ends, since that calls lost().
+///
+/// On other nodes each ConversationProxy has one as well: what it publishes is what it was told.
 ///
 /// Thread-safety: all functions from any thread.
 /// Ownership: shared by the conversation's process, its handles and their messages.
@@ -49,30 +53,50 @@ class ConversationCell {
   /// An answer that was refused before the actor saw it.
   void count_dropped_answer();
   void count_actor_restart();
+  /// Of a handle elsewhere; it could not be read, or was not its to make.
+  void count_ignored_call();
   /// An input that was given up, since deciding it threw and no actor was left.
   void count_undecided();
 
   [[nodiscard]] ConversationState snapshot() const;
   [[nodiscard]] std::optional<Pid> actor() const;
+  /// Grows with everything that is published, counters alone excepted. The first is 1.
+  [[nodiscard]] std::uint64_t version() const;
 
   /// Keeps what can still be received.
   void archive(effect::Finish over);
   /// The process went without finishing: killed from outside. After archive() no more than
   /// tell_exits().
   void lost();
+  /// What becomes of it is not seen here any more; `why` is what callers are told, unless its end
+  /// was published. `over`: it is known to have ended, so that a close is no error.
+  void lost_sight(Error why, bool over);
+
+  /// A reply of the archive, or from before it, that its caller did not get: the next that is
+  /// received. REQUIRES: archive() was called.
+  void put_back(const std::optional<MessageId>& request, Outcome reply);
+  [[nodiscard]] bool has_archive() const;  // anything to receive
 
   /// Calls the notifier now, in this thread, if that exit is recorded or the conversation is over;
   /// else keeps it. Errors: kRejected when `waiting_max` wait, of all roles together.
   /// REQUIRES: `role` is one of the snapshot's participants.
   [[nodiscard]] Result<void> notify_exit(RoleIndex role, CrashPolicy policy,
                                          std::size_t waiting_max, ExitNotifier notifier);
+  /// The same, by the role's name and with the policy that publish_policy() told. What comes before
+  /// any state was published is resolved by the first; a role that it does not show was never
+  /// started. Errors: kUsage too, for a role that is not shown.
+  [[nodiscard]] Result<void> notify_exit(const std::string& role, std::size_t waiting_max,
+                                         ExitNotifier notifier);
+  void publish_policy(CrashPolicy policy);
+  [[nodiscard]] bool has_exit_notifiers() const;
   /// Calls the notifiers whose moment has come, in the order of their registration, without a lock
   /// held. What they throw is counted and goes no further. Called by the conversation's process
   /// after each decision that was published. Cost: one load where none can be due.
   void tell_exits();
 
   /// For calls that the process did not answer: as it would have at its end.
-  void answer(const Question& question, Waiter& waiter);
+  /// True if it was a reply from the archive.
+  bool answer(const Question& question, Waiter& waiter);
 
   [[nodiscard]] WaiterId new_waiter_id();
 
@@ -82,24 +106,34 @@ class ConversationCell {
     CrashPolicy policy;
     ExitNotifier call;
   };
+  struct UnresolvedNotifier {
+    std::string role;
+    ExitNotifier call;
+  };
 
   [[nodiscard]] Error too_late(const Question& question) const;  // REQUIRES: mutex_ is held
   /// nullopt while its participant's part goes on. REQUIRES: mutex_ is held
   [[nodiscard]] std::optional<ParticipantExit> exit_for(RoleIndex role, CrashPolicy policy) const;
+  [[nodiscard]] std::optional<RoleIndex> role_of(const std::string& role) const;  // REQUIRES: same
+  [[nodiscard]] Error too_many_notifiers(std::size_t waiting_max) const;          // REQUIRES: same
   void tell(const ExitNotifier& notifier, const ParticipantExit& exit);
 
   std::atomic<std::uint64_t> next_waiter_{1};
   std::atomic<std::uint64_t> dropped_answers_{0}, actor_restarts_{0}, undecided_{0};
-  std::atomic<std::uint64_t> notifiers_thrown_{0};
+  std::atomic<std::uint64_t> notifiers_thrown_{0}, calls_ignored_{0};
   std::atomic<bool> exits_may_be_due_{false};  // notifiers wait, and a snapshot came
 
   mutable std::mutex mutex_;
-  ConversationState snapshot_;               // GUARDED_BY mutex_
-  std::optional<Pid> actor_;                 // GUARDED_BY mutex_
-  bool archived_ = false;                    // GUARDED_BY mutex_
-  std::map<MessageId, Outcome> correlated_;  // GUARDED_BY mutex_
-  std::map<std::uint64_t, Outcome> inbox_;   // GUARDED_BY mutex_; by arrival
-  std::vector<Notifier> notifiers_;          // GUARDED_BY mutex_; in order of registration
+  ConversationState snapshot_;                  // GUARDED_BY mutex_
+  std::optional<Pid> actor_;                    // GUARDED_BY mutex_
+  std::uint64_t version_ = 1;                   // GUARDED_BY mutex_
+  CrashPolicy policy_ = CrashPolicy::kFail;     // GUARDED_BY mutex_; as told by publish_policy()
+  bool archived_ = false;                       // GUARDED_BY mutex_
+  bool unknown_ = false;                        // GUARDED_BY mutex_; what became of it
+  std::map<MessageId, Outcome> correlated_;     // GUARDED_BY mutex_
+  std::map<std::uint64_t, Outcome> inbox_;      // GUARDED_BY mutex_; by arrival
+  std::vector<Notifier> notifiers_;             // GUARDED_BY mutex_; in order of registration
+  std::vector<UnresolvedNotifier> unresolved_;  // GUARDED_BY mutex_; no state was published yet
 };
 
 /// A waiter on its way to the outcome: wherever it is dropped, the cell answers, so that nobody

@@ -286,6 +286,7 @@ struct ConversationContext {
   std::vector<Undoable> completed = {};  // under Compensate, in this order
   std::size_t undoable = 0;              // of them, by participants that can undo them; their bytes
   std::size_t undoable_bytes = 0;
+  std::size_t unanswered_bytes = 0;  // payloads of requests that are
   std::optional<Compensation> compensation = {};
   std::map<MessageId, Request> requests = {};
   std::set<std::pair<TimePoint, MessageId>> deadlines = {};  // of unanswered requests

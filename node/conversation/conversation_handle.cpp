@@ -6,11 +6,14 @@
 #include "common/base/text.hpp"
 #include "common/wire/limits.hpp"
 #include "node/conversation/conversation_shared.hpp"
+#include "node/scheduler/in_turn.hpp"
 
 namespace liminal {
 namespace {
 
 constexpr Duration kDeadlineMax = std::chrono::hours{24 * 365};  // beyond it clocks would overflow
+// On a handle whose conversation, and so its configuration, is elsewhere.
+constexpr std::size_t kRemoteExitNotifiersMax = 1024;
 
 Ticket ticket_for(const std::shared_ptr<Waiter>& waiter,
                   const std::shared_ptr<ConversationCell>& cell, Question question) {
@@ -19,13 +22,31 @@ Ticket ticket_for(const std::shared_ptr<Waiter>& waiter,
 
 }  // namespace
 
-ConversationHandle::Shared::~Shared() { registry->post(pid, call::HandlesGone{}); }
+ConversationHandle::Shared::~Shared() { registry->post(callee, call::HandlesGone{}); }
 
 // --- blocking ---
+
+namespace {
+
+/// Nobody else may be left to answer: it would wait for itself.
+std::optional<Error> why_not_blocked() {
+  if (!is_in_turn()) return std::nullopt;
+  return Error{Errc::kUsage,
+               "this call waits, which a process must not in its turn: await it in an "
+               "AsyncBehaviour (send_async() and the like), use start_...(), or declare the "
+               "behaviour blocking"};
+}
+
+}  // namespace
 
 Outcome ConversationHandle::wait(Pending pending, Duration timeout, const char* for_what) {
   if (auto outcome = pending.waiter_->wait_for(timeout)) return *std::move(outcome);
   pending.cancel();
+  return out_of_time(for_what, timeout);
+}
+
+tl::unexpected<Error> ConversationHandle::out_of_time(const char* for_what,
+                                                      Duration timeout) const {
   std::string text = std::string{"no "} + for_what + " within " + to_string(timeout) +
                      ", conversation " + to_string(shared_->id);
   const ConversationCounters counters = shared_->cell->snapshot().counters;
@@ -37,6 +58,7 @@ Outcome ConversationHandle::wait(Pending pending, Duration timeout, const char* 
 }
 
 Result<MessageId> ConversationHandle::send(Payload payload, SendOptions options, Duration timeout) {
+  if (auto refused = why_not_blocked()) return tl::unexpected{*std::move(refused)};
   auto waiter = std::make_shared<Waiter>();
   const MessageId id = start_send(std::move(payload), std::move(options), waiter);
   const auto outcome = waiter->wait_for(timeout);
@@ -47,38 +69,76 @@ Result<MessageId> ConversationHandle::send(Payload payload, SendOptions options,
   return id;
 }
 
+Result<MessageId> ConversationHandle::send_one_way(Payload payload, SendOptions options,
+                                                   Duration timeout) {
+  options.reply = ReplyMode::kNone;
+  return send(std::move(payload), std::move(options), timeout);
+}
+
 Result<Payload> ConversationHandle::receive(const MessageId& request, Duration timeout) {
-  return wait(start_receive(request, std::make_shared<Waiter>()), timeout, "reply");
+  return receive(std::optional{request}, timeout);
+}
+
+Result<Payload> ConversationHandle::receive(const MessageId& request) {
+  return receive(std::optional{request}, shared_->receive_timeout.load());
 }
 
 Result<Payload> ConversationHandle::receive(Duration timeout) {
-  return wait(start_receive(std::nullopt, std::make_shared<Waiter>()), timeout, "reply");
+  return receive(std::nullopt, timeout);
 }
 
-Result<Payload> ConversationHandle::ask(Payload payload, Duration timeout) {
-  SendOptions options;
-  options.deadline = timeout;
+Result<Payload> ConversationHandle::receive() {
+  return receive(std::nullopt, shared_->receive_timeout.load());
+}
+
+Result<Payload> ConversationHandle::receive(std::optional<MessageId> request, Duration timeout) {
+  if (auto refused = why_not_blocked()) return tl::unexpected{*std::move(refused)};
+  return wait(start_receive(request, std::make_shared<Waiter>()), timeout, "reply");
+}
+
+Result<Payload> ConversationHandle::ask(Payload payload, Duration timeout, SendOptions options) {
+  if (auto refused = why_not_blocked()) return tl::unexpected{*std::move(refused)};
+  if (!options.deadline) options.deadline = timeout;
   return wait(start_ask(std::move(payload), std::move(options), std::make_shared<Waiter>()),
               timeout, "reply");
 }
 
 Result<void> ConversationHandle::close(Duration timeout) {
+  if (auto refused = why_not_blocked()) return tl::unexpected{*std::move(refused)};
   const Outcome outcome = wait(start_close(std::make_shared<Waiter>()), timeout, "end");
   if (!outcome) return tl::unexpected{outcome.error()};
   return {};
 }
 
 void ConversationHandle::cancel(std::string by) {
-  shared_->registry->post(shared_->pid, call::Cancel{std::move(by)});
+  shared_->registry->post(shared_->callee, call::Cancel{std::move(by)});
 }
 
 ConversationState ConversationHandle::query_state() const { return shared_->cell->snapshot(); }
 const ConversationId& ConversationHandle::id() const { return shared_->id; }
 const Pid& ConversationHandle::pid() const { return shared_->pid; }
+
+Result<ConversationRef> ConversationHandle::ref() const {
+  if (!shared_->pid.is_local()) return ConversationRef{shared_->id, shared_->pid};
+  if (shared_->registry->scheduler() == nullptr) {
+    return fail(Errc::kConversationFailed,
+                "the node of conversation " + to_string(shared_->id) + " is gone");
+  }
+  const auto incarnation = shared_->directory.snapshot()->incarnation;
+  if (!incarnation) {
+    return fail(Errc::kNoBroker, "node '" + shared_->pid.node.value() +
+                                     "' has not joined: nobody elsewhere can know it");
+  }
+  return ConversationRef{shared_->id, Pid{shared_->pid.node, *incarnation, shared_->pid.serial}};
+}
+
 std::optional<Pid> ConversationHandle::actor_pid() const { return shared_->cell->actor(); }
 
 Result<void> ConversationHandle::on_exit(const std::string& role, ExitNotifier notifier) {
   if (!notifier) return fail(Errc::kUsage, "an exit notifier must be something to call");
+  if (!shared_->config) {
+    return shared_->cell->notify_exit(role, kRemoteExitNotifiersMax, std::move(notifier));
+  }
   const auto& participants = shared_->config->participants;
   const auto found = std::find_if(participants.begin(), participants.end(),
                                   [&](const ParticipantConfig& p) { return p.role == role; });
@@ -88,6 +148,12 @@ Result<void> ConversationHandle::on_exit(const std::string& role, ExitNotifier n
   return shared_->cell->notify_exit(static_cast<RoleIndex>(found - participants.begin()),
                                     shared_->config->on_crash, shared_->config->exit_notifiers_max,
                                     std::move(notifier));
+}
+
+std::optional<ConversationHandle> ConversationHandle::Weak::lock() const {
+  auto shared = shared_.lock();
+  if (!shared) return std::nullopt;
+  return ConversationHandle{std::move(shared)};
 }
 
 // --- not blocking ---
@@ -103,7 +169,7 @@ ConversationHandle::Pending ConversationHandle::pending(std::shared_ptr<Waiter> 
   Pending call;
   call.handle_ = shared_;
   call.registry_ = shared_->registry.get();
-  call.conversation_ = shared_->pid;
+  call.conversation_ = shared_->callee;
   call.waiter_ = std::move(waiter);
   call.id_ = id;
   call.forget_ = forget;
@@ -161,7 +227,7 @@ MessageId ConversationHandle::start_send(Payload payload, SendOptions options,
   call::Send send{id, std::move(payload), std::move(options), std::nullopt, std::nullopt};
   send.accepted.emplace(shared_->cell->new_waiter_id(),
                         ticket_for(waiter, shared_->cell, question::Send{}));
-  shared_->registry->post(shared_->pid, std::move(send));
+  shared_->registry->post(shared_->callee, std::move(send));
   return id;
 }
 
@@ -169,7 +235,7 @@ ConversationHandle::Pending ConversationHandle::start_receive(std::optional<Mess
                                                               std::shared_ptr<Waiter> waiter) {
   const WaiterId waiter_id = shared_->cell->new_waiter_id();
   shared_->registry->post(
-      shared_->pid,
+      shared_->callee,
       call::Receive{waiter_id, ticket_for(waiter, shared_->cell, question::Receive{request}),
                     request});
   return pending(std::move(waiter), waiter_id);
@@ -187,7 +253,7 @@ ConversationHandle::Pending ConversationHandle::start_ask(Payload payload, SendO
   options.reply = ReplyMode::kCorrelated;
   call::Send send{id, std::move(payload), std::move(options), std::nullopt, std::nullopt};
   send.reply.emplace(waiter_id, ticket_for(waiter, shared_->cell, question::Send{}));
-  shared_->registry->post(shared_->pid, std::move(send));
+  shared_->registry->post(shared_->callee, std::move(send));
   return pending(std::move(waiter), waiter_id, id);
 }
 
@@ -195,7 +261,7 @@ ConversationHandle::Pending ConversationHandle::start_close(std::shared_ptr<Wait
   const WaiterId waiter_id = shared_->cell->new_waiter_id();
   call::Close close;
   close.waiter.emplace(waiter_id, ticket_for(waiter, shared_->cell, question::Close{}));
-  shared_->registry->post(shared_->pid, std::move(close));
+  shared_->registry->post(shared_->callee, std::move(close));
   return pending(std::move(waiter), waiter_id);
 }
 

@@ -7,6 +7,7 @@
 #include <string>
 #include <utility>
 
+#include "node/conversation/conversation_ref.hpp"
 #include "node/conversation/conversation_registry.hpp"
 #include "node/remote/directory.hpp"
 
@@ -29,20 +30,34 @@ struct ConversationExit final : LocalMessage {
   ParticipantExit exit;
 };
 
+class AskCall;
+class SendCall;
+class ReceiveCall;
+class CloseCall;
+
 /// A conversation, to talk through. Copies are the same conversation; when the last one is gone the
 /// conversation is cancelled after orphan_timeout.
 ///
-/// Two sets of functions over one path: those that block, for threads of the application's own,
-/// never for a process's handler; and start_*(), which return at once and tell the outcome to a
-/// completion.
+/// Three sets of functions over one path: those that block, for threads of the application's own;
+/// ..._async(), which a Task awaits; and start_*(), which return at once and tell the outcome to a
+/// completion. In a process's turn, where waiting would stop the very thread that is waited for,
+/// those that block are kUsage at once.
 ///
 /// No call waits beyond its timeout, whatever became of the conversation, its process, or the
 /// scheduler's drivers. A receive that timed out swallows no reply: the next one gets it.
+///
+/// A handle made by ConversationSupervisor::attach() is of a conversation on another node and does
+/// the same; what it shows (query_state(), actor_pid()) is as of the last update from there, and
+/// Created without participants until the first one. When its conversation's node is lost, or the
+/// way to it, every call ends in kConversationFailed: the outcome is unknown. It stays so; attach
+/// again to go on. A reply that was on its way here at that moment is lost.
 ///
 /// Thread-safety: all functions from any thread.
 /// Lifetime: may outlive the supervisor, but no call may run while the supervisor is destroyed;
 /// afterwards calls fail with kConversationFailed and query_state() goes on working.
 class ConversationHandle {
+  struct Shared;
+
  public:
   static constexpr Duration kCallTimeout = std::chrono::seconds{5};
 
@@ -53,19 +68,27 @@ class ConversationHandle {
   [[nodiscard]] Result<MessageId> send(Payload payload, SendOptions options = {},
                                        Duration timeout = kCallTimeout);
 
+  /// The same for a request whose reply nobody wants, whatever the conversation's mode.
+  [[nodiscard]] Result<MessageId> send_one_way(Payload payload, SendOptions options = {},
+                                               Duration timeout = kCallTimeout);
+
   /// The reply to a request sent with ReplyMode::kCorrelated. Errors: kConversationTimeout (not
   /// yet, or the request's deadline passed), kNoReply, kRejected and kDeferred (it was not taken;
   /// see WhenDeferred), kParticipantCrashed, kNoService, kConversationFailed, kRejected (somebody
   /// waits for it already).
   [[nodiscard]] Result<Payload> receive(const MessageId& request, Duration timeout);
+  /// Within the conversation's receive_timeout(); see ConversationActor.
+  [[nodiscard]] Result<Payload> receive(const MessageId& request);
 
   /// The next reply to a request sent with ReplyMode::kInbox, in order of arrival. Errors: as
   /// above, and kParticipantLeft when none can come.
   [[nodiscard]] Result<Payload> receive(Duration timeout);
+  [[nodiscard]] Result<Payload> receive();
 
   /// One request and its reply. After kConversationTimeout that reply is dropped when it comes, and
-  /// the participant is told of the deadline. Errors: those of send and receive.
-  [[nodiscard]] Result<Payload> ask(Payload payload, Duration timeout);
+  /// the participant is told of the deadline, unless `options` have one. Errors: those of send and
+  /// receive.
+  [[nodiscard]] Result<Payload> ask(Payload payload, Duration timeout, SendOptions options = {});
 
   /// Ends the conversation, its owned participants included; returns when they are gone or were
   /// killed after close_timeout. No error if it was closed or failed before: query_state() tells.
@@ -81,6 +104,10 @@ class ConversationHandle {
 
   [[nodiscard]] const ConversationId& id() const;
   [[nodiscard]] const Pid& pid() const;
+  /// For attach() on other nodes, by whoever reads it; good until this node takes another
+  /// incarnation. Errors: kNoBroker (the node has not joined), kConversationFailed (the supervisor
+  /// is gone).
+  [[nodiscard]] Result<ConversationRef> ref() const;
   /// Of the moment: an actor that crashes is replaced. nullopt before its first turn, and once it
   /// crashed more often than actor_restarts_max allows.
   [[nodiscard]] std::optional<Pid> actor_pid() const;
@@ -97,9 +124,32 @@ class ConversationHandle {
   /// is counted (notifiers_thrown) and does nothing else. It is destroyed after its call; a handle
   /// in it keeps the conversation until then, as every handle does.
   ///
+  /// On a handle from elsewhere that was told no state yet, a role that turns out not to exist is
+  /// told as never started.
+  ///
   /// Errors, and it is not called: kUsage (no such role, nothing to call), kRejected
   /// (exit_notifiers_max wait).
   [[nodiscard]] Result<void> on_exit(const std::string& role, ExitNotifier notifier);
+
+  // --- for Tasks (node/conversation/conversation_awaits.hpp) ---
+
+  /// `co_await conversation.ask_async(payload, 5s)` and so on: results and errors of those that
+  /// block. What the options leave open comes from what the Task is about: the request that its
+  /// participant carries out is the cause, and lends its trace; its deadline bounds all of it. A
+  /// Task that is destroyed while it waits gives the call up.
+  ///
+  /// Options have a name of their own, since g++ 12 destroys a braced aggregate in an expression
+  /// with co_await where it is not.
+  [[nodiscard]] SendCall send_async(Payload payload, Duration timeout = kCallTimeout);
+  [[nodiscard]] SendCall send_async(Payload payload, const SendOptions& options,
+                                    Duration timeout = kCallTimeout);
+  SendCall send_async(Payload, SendOptions&&, Duration = kCallTimeout) = delete;
+  [[nodiscard]] AskCall ask_async(Payload payload, Duration timeout);
+  [[nodiscard]] AskCall ask_async(Payload payload, Duration timeout, const SendOptions& options);
+  AskCall ask_async(Payload, Duration, SendOptions&&) = delete;
+  [[nodiscard]] ReceiveCall receive_async(const MessageId& request, Duration timeout);
+  [[nodiscard]] ReceiveCall receive_async(Duration timeout);
+  [[nodiscard]] CloseCall close_async(Duration timeout = 2 * kCallTimeout);
 
   // --- for processes, and whoever must not block ---
 
@@ -136,9 +186,24 @@ class ConversationHandle {
   /// A notifier that sends `to` a ConversationExit with the tag. REQUIRES: `to` is local.
   [[nodiscard]] ExitNotifier tell_exit(const Pid& to, std::uint64_t tag) const;
 
+  /// Sees a conversation without keeping it from being orphaned. Thread-safety: as the handle.
+  class Weak {
+   public:
+    /// nullopt once no handle is left.
+    [[nodiscard]] std::optional<ConversationHandle> lock() const;
+    [[nodiscard]] bool is_let_go() const { return shared_.expired(); }
+
+   private:
+    friend class ConversationHandle;
+    explicit Weak(std::weak_ptr<Shared> shared) : shared_(std::move(shared)) {}
+    std::weak_ptr<Shared> shared_;
+  };
+  [[nodiscard]] Weak weak() const { return Weak{shared_}; }
+
  private:
+  friend class ConversationActor;
+  friend class ConversationCall;
   friend class ConversationSupervisor;
-  struct Shared;
   explicit ConversationHandle(std::shared_ptr<Shared> shared) : shared_(std::move(shared)) {}
 
   [[nodiscard]] std::optional<Error> why_not_sent(const Payload& payload,
@@ -150,6 +215,8 @@ class ConversationHandle {
                                      std::shared_ptr<Waiter> waiter);
   [[nodiscard]] Pending pending(std::shared_ptr<Waiter> waiter, WaiterId id,
                                 std::optional<MessageId> forget = {}) const;
+  [[nodiscard]] Result<Payload> receive(std::optional<MessageId> request, Duration timeout);
+  [[nodiscard]] tl::unexpected<Error> out_of_time(const char* for_what, Duration timeout) const;
   [[nodiscard]] Outcome wait(Pending pending, Duration timeout, const char* for_what);
 
   std::shared_ptr<Shared>

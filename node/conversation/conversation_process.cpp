@@ -8,16 +8,18 @@
 namespace liminal {
 
 ConversationProcess::ConversationProcess(std::shared_ptr<ConversationRecord> record,
-                                         const Directory& directory, TimelineRecorder* timeline,
-                                         std::function<void()> ended)
+                                         const Directory& directory, TimelineSink timeline,
+                                         std::function<void()> ended, MakeHere make_here)
     : record_(std::move(record)),
       id_(record_->state.id),
       config_(record_->state.config),
       cell_(record_->cell),
       directory_(directory),
-      timeline_(timeline),
+      timeline_(std::move(timeline)),
       ended_(std::move(ended)),
-      intensity_(config_->actor_restarts_max, config_->actor_restart_period) {}
+      make_here_(std::move(make_here)),
+      intensity_(config_->actor_restarts_max, config_->actor_restart_period),
+      elsewhere_(config_, cell_, id_) {}
 
 ConversationProcess::~ConversationProcess() {
   cell_->lost();
@@ -37,7 +39,7 @@ void ConversationProcess::on_start(Context& context) {
 }
 
 void ConversationProcess::tell_opened(Context& context) {
-  if (timeline_ == nullptr || !timeline_->wanted()) return;
+  if (!timeline_) return;
   std::string text{name_of(config_->on_crash)};
   for (const ParticipantConfig& participant : config_->participants) {
     const auto* owned = std::get_if<OwnedInstance>(&participant.who);
@@ -53,15 +55,73 @@ void ConversationProcess::tell_opened(Context& context) {
 }
 
 void ConversationProcess::handle(Context& context, Message message) {
-  if (over_) return;
+  if (over_) return after_the_end(context, std::move(message));
   std::visit([&](auto& m) { on_message(context, std::move(m)); }, message);
   pump(context);
   cell_->tell_exits();
+  elsewhere_.tell_state(context);
+  over_ ? end_if_not_needed(context) : watch_over_handles(context);
+}
+
+// --- handles elsewhere ---
+
+void ConversationProcess::hear(RemoteHandles::Inputs inputs) {
+  for (Input& input : inputs) enqueue(std::move(input));
+}
+
+/// Orphaned is who has no handle here and none elsewhere.
+void ConversationProcess::watch_over_handles(Context& context) {
+  const bool held = handles_here_ > 0 || elsewhere_.held();
+  if (held && orphan_timer_) context.cancel_timer(*std::exchange(orphan_timer_, std::nullopt));
+  if (!held && !orphan_timer_ && !orphaned_) {
+    orphan_timer_ = context.start_timer(config_->orphan_timeout);
+  }
+}
+
+/// Nothing is decided any more: only handles elsewhere can still want something.
+void ConversationProcess::after_the_end(Context& context, Message message) {
+  RemoteHandles::Inputs none;
+  if (auto* received = std::get_if<message::Received>(&message)) {
+    if (received->envelope.kind == EnvelopeKind::kCall) {
+      elsewhere_.on_call(context, received->from, std::move(received->envelope), 0, none);
+    } else {
+      context.dead_letter(DeadLetterCause::kLateReply, received->from, context.self(),
+                          received->envelope);
+    }
+  } else if (const auto* down = std::get_if<message::Down>(&message)) {
+    elsewhere_.on_down(*down, none);
+  } else if (auto* refused = std::get_if<message::Refused>(&message)) {
+    static_cast<void>(elsewhere_.on_refused(context, *refused));
+  } else if (const auto* fired = std::get_if<message::TimerFired>(&message)) {
+    static_cast<void>(elsewhere_.on_timer(context, fired->timer));
+  } else if (const auto* exited = std::get_if<message::Exited>(&message)) {
+    const bool from_own_node = exited->from.is_local() && exited->from.serial == Serial{0};
+    if (from_own_node) return context.exit(ExitReason::normal());  // told from outside to end
+  } else if (const auto* local = std::get_if<LocalMessagePtr>(&message)) {
+    // handles of this node are answered as their tickets go
+    const auto* call = dynamic_cast<const CallMessage*>(local->get());
+    if (call != nullptr && std::holds_alternative<call::Shutdown>(call->call)) {
+      return context.exit(ExitReason::normal());
+    }
+  }
+  end_if_not_needed(context);
+}
+
+void ConversationProcess::end_if_not_needed(Context& context) {
+  if (elsewhere_.needed()) return;
+  if (ended_) std::exchange(ended_, nullptr)();
+  context.exit(ExitReason::normal());
 }
 
 // --- what arrives ---
 
 void ConversationProcess::on_message(Context& context, message::Received received) {
+  if (received.envelope.kind == EnvelopeKind::kCall) {
+    RemoteHandles::Inputs inputs;
+    elsewhere_.on_call(context, received.from, std::move(received.envelope), tickets_.size(),
+                       inputs);
+    return hear(std::move(inputs));
+  }
   const bool known = attached_.contains(received.from) || instances_.contains(received.from);
   if (!known || answers_ >= config_->requests_max) {
     cell_->count_dropped_answer();
@@ -118,9 +178,14 @@ Placement::Shares ConversationProcess::shares() const {
   return shares;
 }
 
-void ConversationProcess::on_message(Context&, message::Down) {}  // it monitors nobody
+void ConversationProcess::on_message(Context&, message::Down down) {
+  RemoteHandles::Inputs inputs;
+  elsewhere_.on_down(down, inputs);
+  hear(std::move(inputs));
+}
 
-void ConversationProcess::on_message(Context&, message::Refused refused) {
+void ConversationProcess::on_message(Context& context, message::Refused refused) {
+  if (elsewhere_.on_refused(context, refused)) return;
   enqueue(input::Refused{std::move(refused.by), refused.message, refused.kind,
                          std::move(refused.text)});
 }
@@ -133,6 +198,7 @@ void ConversationProcess::on_message(Context& context, message::TimerFired fired
   }
   if (fired.timer == orphan_timer_) {
     orphan_timer_.reset();
+    orphaned_ = true;
     enqueue(input::Abandoned{"no handle was left"});
     return;
   }
@@ -146,6 +212,7 @@ void ConversationProcess::on_message(Context& context, message::TimerFired fired
     repeat_timers_.erase(repeat);
     return;
   }
+  if (elsewhere_.on_timer(context, fired.timer)) return;
   for (auto& [role, search] : searches_) {
     if (search.timer != fired.timer) continue;
     if (!search.spawn) {
@@ -196,8 +263,9 @@ void ConversationProcess::on_message(Context& context, LocalMessagePtr local) {
 /// Keeps the ticket until its waiter is completed. False if there are too many.
 bool ConversationProcess::admit(std::optional<std::pair<WaiterId, Ticket>>& waiter) {
   if (!waiter) return true;
-  if (tickets_.size() >= config_->waiters_max) {
-    waiter->second.redeem(fail(Errc::kRejected, std::to_string(tickets_.size()) +
+  const std::size_t waiting = tickets_.size() + elsewhere_.waiting();
+  if (waiting >= config_->waiters_max) {
+    waiter->second.redeem(fail(Errc::kRejected, std::to_string(waiting) +
                                                     " calls wait, waiters-max is " +
                                                     std::to_string(config_->waiters_max)));
     return false;
@@ -256,9 +324,9 @@ void ConversationProcess::on_call(Context&, call::Shutdown) {
   }
 }
 
-void ConversationProcess::on_call(Context& context, call::HandlesGone) {
-  if (!orphan_timer_) orphan_timer_ = context.start_timer(config_->orphan_timeout);
-}
+void ConversationProcess::on_call(Context&, call::HandlesGone) { --handles_here_; }
+
+void ConversationProcess::on_call(Context&, call::HandlesBack) { ++handles_here_; }
 
 // --- deciding ---
 
@@ -284,6 +352,7 @@ void ConversationProcess::decided(Context& context) {
   with_actor_ = false;
   if (std::holds_alternative<input::Answered>(*inbox_.front())) --answers_;
   inbox_.pop_front();
+  elsewhere_.tell_state(context);  // whoever is told of a crash finds it
   carry_out_all(context, std::exchange(record_->effects, {}));
 }
 
@@ -347,7 +416,16 @@ void ConversationProcess::decide_alone(Context& context) {
 
 // --- effects ---
 
+Input ConversationProcess::place_here(Context& context, const effect::Place& place) {
+  auto made = make_here_();
+  if (!made) return input::ParticipantUnavailable{place.role, std::move(made.error())};
+  const Pid pid = context.spawn_link(std::move(made->process));
+  instances_.emplace(pid, place.role);
+  return input::ParticipantReady{place.role, pid, made->compensates, "made for it on its node"};
+}
+
 void ConversationProcess::carry_out(Context& context, effect::Place& place) {
+  if (make_here_) return enqueue(place_here(context, place));
   const auto& owned = std::get<OwnedInstance>(config_->participants[place.role].who);
   const bool to_compensate = place.to_compensate_within.has_value();
   const Placement placement{
@@ -417,18 +495,20 @@ void ConversationProcess::carry_out(Context& context, effect::StartTimer& start)
 }
 
 void ConversationProcess::carry_out(Context& context, effect::Note& note) {
-  if (timeline_ == nullptr || !timeline_->wanted()) return;
+  if (!timeline_) return;
   note.record.at = context.now().time_since_epoch();
-  timeline_->record(std::move(note.record));
+  timeline_(std::move(note.record));
 }
 
-void ConversationProcess::carry_out(Context&, effect::Complete& complete) {
+void ConversationProcess::carry_out(Context& context, effect::Complete& complete) {
   const auto found = tickets_.find(complete.waiter);
   bool taken = false;
   if (found != tickets_.end()) {
     // a reply is a pointer to its bytes, an error a short text: the copy is cheap
     taken = found->second.redeem(complete.outcome);
     tickets_.erase(found);
+  } else {
+    taken = elsewhere_.complete(context, complete);
   }
   if (!taken && complete.reply) {
     feedback_.push_back(input::OfferRefused{*complete.reply, std::move(complete.outcome)});
@@ -468,8 +548,10 @@ void ConversationProcess::carry_out(Context& context, effect::Finish& finish) {
     context.unlink(*actor_);
     context.exit(*actor_, ExitReason::shutdown());
   }
-  std::exchange(ended_, nullptr)();
-  context.exit(ExitReason::normal());
+  // who closed it finds it gone; where others may fetch replies it stays until they did
+  elsewhere_.over(context);
+  elsewhere_.tell_state(context);
+  if (!elsewhere_.needed()) std::exchange(ended_, nullptr)();
 }
 
 }  // namespace liminal

@@ -14,9 +14,11 @@
 #include "node/conversation/actor_process.hpp"
 #include "node/conversation/conversation_calls.hpp"
 #include "node/conversation/placement.hpp"
+#include "node/conversation/remote_handles.hpp"
 #include "node/conversation/restart_intensity.hpp"
 #include "node/remote/directory.hpp"
-#include "node/timeline/timeline_recorder.hpp"
+#include "node/scheduler/scheduler.hpp"
+#include "node/timeline/timeline_sink.hpp"
 
 namespace liminal {
 
@@ -30,17 +32,22 @@ namespace liminal {
 /// decided here.
 ///
 /// Its pid stays for the conversation's life. When the conversation is over, all owned participants
-/// and the actor have ended or were killed, calls are answered from the cell, and it exits normal.
+/// and the actor have ended or were killed, calls are answered from the cell, and it exits normal:
+/// at once, or when no handle on another node has a reply to fetch any more.
 /// However it ends, nobody is left waiting for it.
 ///
 /// Bounds: waiters_max calls; answers that wait to be decided: requests_max, since there can be no
 /// more honest ones.
 class ConversationProcess final : public Process {
  public:
-  /// `timeline` may be null: nobody keeps what happens. `ended` is called once, when it is over or
-  /// was killed.
+  /// Makes the participants of a conversation that has them on its own node, whatever services
+  /// there are. Called in a turn.
+  using MakeHere = std::function<Result<Scheduler::Instance>()>;
+
+  /// `timeline` may be empty: nobody keeps what happens. `ended` is called once, when it is over or
+  /// was killed. `make_here` may be empty.
   ConversationProcess(std::shared_ptr<ConversationRecord> record, const Directory& directory,
-                      TimelineRecorder* timeline, std::function<void()> ended);
+                      TimelineSink timeline, std::function<void()> ended, MakeHere make_here = {});
   ~ConversationProcess() override;
 
   void on_start(Context& context) override;
@@ -57,7 +64,7 @@ class ConversationProcess final : public Process {
 
   void on_message(Context& context, message::Received received);
   void on_message(Context& context, message::Exited exited);
-  void on_message(Context& context, message::Down down);
+  void on_message(Context&, message::Down down);
   void on_message(Context& context, message::Refused refused);
   void on_message(Context& context, message::TimerFired fired);
   void on_message(Context& context, message::Spawned spawned);
@@ -70,10 +77,15 @@ class ConversationProcess final : public Process {
   void on_call(Context& context, call::Close close);
   void on_call(Context& context, call::Cancel cancel);
   void on_call(Context& context, call::Shutdown);
-  void on_call(Context& context, call::HandlesGone);
+  void on_call(Context&, call::HandlesGone);
+  void on_call(Context&, call::HandlesBack);
   [[nodiscard]] bool admit(std::optional<std::pair<WaiterId, Ticket>>& waiter);
 
   void start_actor(Context& context);
+  void hear(RemoteHandles::Inputs inputs);
+  void watch_over_handles(Context& context);
+  void after_the_end(Context& context, Message message);
+  void end_if_not_needed(Context& context);
   void on_actor_exit(Context& context, const ExitReason& reason);
   void decide_alone(Context& context);
   void enqueue(Input input);
@@ -101,6 +113,7 @@ class ConversationProcess final : public Process {
   [[nodiscard]] bool holds_any_on(const NodeLife& node) const;
   [[nodiscard]] Placement::Shares shares() const;
   void tell_opened(Context& context);
+  [[nodiscard]] Input place_here(Context& context, const effect::Place& place);
   void search_on(Context& context, RoleIndex role);
   void end_search(Context& context, RoleIndex role, Input report);
 
@@ -109,8 +122,9 @@ class ConversationProcess final : public Process {
   const std::shared_ptr<const ConversationConfig> config_;
   const std::shared_ptr<ConversationCell> cell_;
   const Directory& directory_;
-  TimelineRecorder* const timeline_;  // null: nobody keeps it
+  const TimelineSink timeline_;  // may be empty: nobody keeps it
   std::function<void()> ended_;
+  const MakeHere make_here_;
 
   std::optional<Pid> actor_;  // none once it died too often
   RestartIntensity intensity_;
@@ -121,8 +135,11 @@ class ConversationProcess final : public Process {
   std::size_t answers_ = 0;      // in the inbox
   std::vector<Input> feedback_;  // of the effects being carried out: decided before all else
   bool over_ = false;
+  bool orphaned_ = false;  // was told so
 
   std::map<WaiterId, Ticket> tickets_;
+  RemoteHandles elsewhere_;
+  std::size_t handles_here_ = 1;  // origins of handles on this node
   std::map<RoleIndex, Search> searches_;
   std::map<Pid, RoleIndex> instances_;  // owned ones that have not exited
   std::set<Pid> attached_;

@@ -18,9 +18,31 @@ Result<void> ConversationRegistry::reserve(const ConversationId& id) {
   return {};
 }
 
-bool ConversationRegistry::started(const ConversationId& id, const Pid& pid) {
+Result<void> ConversationRegistry::reserve_attachment() {
   const std::lock_guard lock{mutex_};
-  if (const auto found = open_.find(id); found != open_.end()) found->second = pid;
+  if (stopped_) return fail(Errc::kConversationFailed, "this node is shutting down");
+  if (attachments_ >= attachments_max_) {
+    return fail(Errc::kRejected, std::to_string(attachments_) +
+                                     " conversations elsewhere are attached, attachments-max is " +
+                                     std::to_string(attachments_max_));
+  }
+  ++attachments_;
+  return {};
+}
+
+void ConversationRegistry::attachment_ended() {
+  const std::lock_guard lock{mutex_};
+  --attachments_;
+}
+
+std::size_t ConversationRegistry::attachments() const {
+  const std::lock_guard lock{mutex_};
+  return attachments_;
+}
+
+bool ConversationRegistry::started(const ConversationId& id, Open open) {
+  const std::lock_guard lock{mutex_};
+  if (const auto found = open_.find(id); found != open_.end()) found->second = std::move(open);
   return !stopped_;
 }
 
@@ -34,13 +56,14 @@ std::vector<Pid> ConversationRegistry::stop() {
   const std::lock_guard lock{mutex_};
   stopped_ = true;
   std::vector<Pid> pids;
-  for (const auto& [id, pid] : open_) {
-    if (pid) pids.push_back(*pid);
+  for (const auto& [id, open] : open_) {
+    if (open) pids.push_back(open->pid);
   }
   return pids;
 }
 
-std::optional<Pid> ConversationRegistry::find(const ConversationId& id) const {
+std::optional<ConversationRegistry::Open> ConversationRegistry::find(
+    const ConversationId& id) const {
   const std::lock_guard lock{mutex_};
   const auto found = open_.find(id);
   return found == open_.end() ? std::nullopt : found->second;

@@ -5,6 +5,7 @@
 #include <condition_variable>
 #include <cstddef>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <vector>
@@ -19,20 +20,35 @@ namespace liminal {
 /// may outlive the supervisor: the scheduler is then out of reach, and says so.
 class ConversationRegistry {
  public:
-  ConversationRegistry(Scheduler& scheduler, std::size_t conversations_max)
-      : scheduler_(&scheduler), conversations_max_(conversations_max) {}
+  /// What a handle needs of a conversation that is open here.
+  struct Open {
+    Pid pid;
+    std::shared_ptr<ConversationCell> cell;
+    std::shared_ptr<const ConversationConfig> config;
+  };
+
+  ConversationRegistry(Scheduler& scheduler, std::size_t conversations_max,
+                       std::size_t attachments_max)
+      : scheduler_(&scheduler),
+        conversations_max_(conversations_max),
+        attachments_max_(attachments_max) {}
 
   /// Errors: kRejected at conversations_max, kConversationFailed after stop().
   [[nodiscard]] Result<void> reserve(const ConversationId& id);
   /// False if stop() came meanwhile: the caller closes it.
-  [[nodiscard]] bool started(const ConversationId& id, const Pid& pid);
+  [[nodiscard]] bool started(const ConversationId& id, Open open);
   void ended(const ConversationId& id);
+
+  /// Proxies of conversations elsewhere. Errors: as reserve(), at attachments_max.
+  [[nodiscard]] Result<void> reserve_attachment();
+  void attachment_ended();
+  [[nodiscard]] std::size_t attachments() const;
 
   /// No new ones. Returns those that are open.
   [[nodiscard]] std::vector<Pid> stop();
 
   /// nullopt if it is not open.
-  [[nodiscard]] std::optional<Pid> find(const ConversationId& id) const;
+  [[nodiscard]] std::optional<Open> find(const ConversationId& id) const;
   [[nodiscard]] std::size_t open() const;
   /// Blocks until none is open, at most for `timeout`. False if some are.
   [[nodiscard]] bool wait_until_none(Duration timeout);
@@ -46,12 +62,13 @@ class ConversationRegistry {
 
  private:
   std::atomic<Scheduler*> scheduler_;
-  const std::size_t conversations_max_;
+  const std::size_t conversations_max_, attachments_max_;
 
   mutable std::mutex mutex_;
   std::condition_variable none_;
-  bool stopped_ = false;                               // GUARDED_BY mutex_
-  std::map<ConversationId, std::optional<Pid>> open_;  // GUARDED_BY mutex_
+  bool stopped_ = false;                                // GUARDED_BY mutex_
+  std::map<ConversationId, std::optional<Open>> open_;  // GUARDED_BY mutex_
+  std::size_t attachments_ = 0;                         // GUARDED_BY mutex_
 };
 
 }  // namespace liminal

@@ -120,6 +120,8 @@ enum class ConversationMode : std::uint8_t {
 struct ConversationConfig {
   ConversationConfig(CrashPolicy policy, std::vector<ParticipantConfig> who)
       : on_crash(policy), participants(std::move(who)) {}
+  /// For ConversationSupervisor::spawn_with_participant().
+  explicit ConversationConfig(CrashPolicy policy) : on_crash(policy) {}
 
   CrashPolicy on_crash;
   std::vector<ParticipantConfig> participants;
@@ -163,6 +165,9 @@ struct ConversationConfig {
   Duration actor_restart_period = std::chrono::seconds{10};
   /// Notifiers that wait for an exit at the same time. Beyond it one is kRejected.
   std::size_t exit_notifiers_max = 1024;
+  /// Attachments by other nodes at the same time (ConversationSupervisor::attach). Beyond it one is
+  /// kRejected. Zero: nobody elsewhere.
+  std::size_t remote_handles_max = 64;
 };
 
 /// Errors: kUsage, naming what and where: no participant, a bad name, a role twice, a pid that is
@@ -309,6 +314,7 @@ struct ConversationCounters {
   std::uint64_t expired = 0;           // requests that were out of time
   std::uint64_t resent = 0;            // requests given to another participant
   std::uint64_t not_noted = 0;         // sends and answers left out of the timeline
+  std::uint64_t calls_ignored = 0;     // of handles elsewhere: unreadable, or not theirs to make
   friend bool operator==(const ConversationCounters&, const ConversationCounters&) = default;
 };
 
@@ -323,6 +329,7 @@ struct ConversationState {
   std::vector<ParticipantStatus> participants = {};
   ConversationCounters counters = {};
   bool ended = false;  // its process is gone, or about to be
+  friend bool operator==(const ConversationState&, const ConversationState&) = default;
 };
 
 }  // namespace liminal

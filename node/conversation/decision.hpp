@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -9,6 +10,13 @@
 #include "node/conversation/conversation_core.hpp"
 
 namespace liminal {
+
+/// The id under which a request is undone: the same on every attempt. Ids are a random half and a
+/// counter, which never comes so far.
+[[nodiscard]] inline MessageId compensation_id(const MessageId& request) {
+  return {request.high, request.low | (std::uint64_t{1} << 63)};
+}
+[[nodiscard]] inline bool is_compensation_id(const MessageId& id) { return id.low >> 63 != 0; }
 
 /// What step() does: an overload for each input. Its parts stand in files of their own: requests
 /// and replies (decision_requests.cpp), participants and what their exits mean

@@ -12,12 +12,6 @@ namespace {
 // Requests that cannot be undone and are named all the same, of one role; the rest is counted.
 constexpr std::size_t kNothingToUndoKept = 64;
 
-/// The id under which a request is undone: the same on every attempt. Ids are a random half and a
-/// counter, which never comes so far.
-MessageId compensation_id(const MessageId& request) {
-  return {request.high, request.low ^ (std::uint64_t{1} << 63)};
-}
-
 Payload with_reply(const Payload& request, const Payload& reply) {
   std::string both{request.view()};
   both += reply.view();
@@ -195,11 +189,14 @@ void Decision::give_up_undoing(const std::string& why) {
     }
     plan();
   }
-  for (; compensation.step < compensation.steps.size(); ++compensation.step) {
-    CompensationRecord& given_up = context_.compensations[compensation.step];
-    const bool nothing = !compensation.steps[compensation.step].compensates;
-    given_up.outcome = nothing ? CompensationOutcome::kNothingToUndo : CompensationOutcome::kFailed;
-    given_up.text = nothing ? given_up.name + " cannot compensate" : why;
+  while (compensation.step < compensation.steps.size()) {
+    if (compensation.steps[compensation.step].compensates) {
+      decide_step(CompensationOutcome::kFailed, why);
+    } else {
+      decide_step(CompensationOutcome::kNothingToUndo,
+                  context_.compensations[compensation.step].name + " cannot compensate");
+    }
+    context_.compensations[compensation.step - 1].at.reset();  // it is given no time
   }
 }
 
@@ -337,6 +334,8 @@ void Decision::compensation_answered(MessageId, Request& request, const input::A
     case EnvelopeKind::kCancelled:
     case EnvelopeKind::kRequest:
     case EnvelopeKind::kCompensate:
+    case EnvelopeKind::kCall:
+    case EnvelopeKind::kOutcome:
       decide_step(CompensationOutcome::kFailed, participant.status.name + " did not begin it");
       break;
   }

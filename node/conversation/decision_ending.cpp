@@ -105,6 +105,7 @@ void Decision::wake_unanswered(const Error& error) {
     participant.unsent.clear();
     participant.deferred.clear();  // the conversation's end withdraws it
   }
+  context_.unanswered_bytes = 0;
   context_.deadlines.clear();
   context_.counters.held_up = 0;
 }

@@ -79,7 +79,8 @@ bool Decision::has_room_to_undo(const Payload& payload) const {
     unanswered += participant.unanswered;
   }
   return context_.undoable + unanswered < context_.config->steps_max &&
-         context_.undoable_bytes + payload.size() <= context_.config->steps_bytes_max;
+         context_.undoable_bytes + context_.unanswered_bytes + payload.size() <=
+             context_.config->steps_bytes_max;
 }
 
 std::optional<Error> Decision::why_not_taken(const input::SendRequested& send,
@@ -101,6 +102,9 @@ std::optional<Error> Decision::why_not_taken(const input::SendRequested& send,
                                          " and steps-bytes-max " +
                                          std::to_string(context_.config->steps_bytes_max) +
                                          " with those that are unanswered");
+  }
+  if (is_compensation_id(send.id)) {
+    return error_of(Errc::kRejected, to_string(send.id) + " is no id of a request");
   }
   if (context_.requests.contains(send.id)) {
     return error_of(Errc::kRejected, "request " + to_string(send.id) + " was sent before");
@@ -146,6 +150,7 @@ void Decision::operator()(const input::SendRequested& send) {
     context_.receivers.emplace(*send.reply, send.id);
   }
   ++context_.participants[*role].unanswered;
+  context_.unanswered_bytes += send.payload.size();
   ++context_.counters.sent;
   if (send.accepted) complete(*send.accepted, Payload{});
 
@@ -458,7 +463,7 @@ void Decision::operator()(const input::Answered& answered) {
     emit(effect::GiveUp{DeadLetterCause::kLateReply, answered.from, envelope});
     return;
   }
-  if (envelope.kind == EnvelopeKind::kRequest || envelope.kind == EnvelopeKind::kCompensate) {
+  if (is_asked(envelope.kind) || envelope.kind == EnvelopeKind::kOutcome) {
     ++context_.counters.answers_dropped;
     return;
   }
@@ -515,6 +520,8 @@ void Decision::settle_answer(MessageId id, Request& request, const input::Answer
       return;
     case EnvelopeKind::kRequest:
     case EnvelopeKind::kCompensate:
+    case EnvelopeKind::kCall:
+    case EnvelopeKind::kOutcome:
       return;
   }
 }
@@ -527,6 +534,7 @@ void Decision::close_account(MessageId id, Request& request) {
   if (request.deferrals > 0) --context_.counters.held_up;
   const auto& envelope = request.sent ? request.sent : request.unsent;
   if (envelope && envelope->deadline) context_.deadlines.erase({*envelope->deadline, id});
+  if (envelope && !request.compensation) context_.unanswered_bytes -= envelope->payload.size();
   if (request.unsent) std::erase(participant.unsent, id);
   request.sent.reset();
   request.unsent.reset();

@@ -1,6 +1,7 @@
 #include "node/conversation/placement.hpp"
 
 #include <algorithm>
+#include <utility>
 
 namespace liminal {
 
@@ -14,8 +15,14 @@ Placement::Next Placement::next(const Directory::Snapshot& directory, const Shar
     if (member.state == MemberState::kSuspect) suspects = true;
   }
   if (candidates.empty()) {
-    const bool hope = suspects || !directory.connected || directory.recovering;
+    // A session that was reset, or a node that leaves or is about to be missed: soon it is known.
+    const bool unreached = std::any_of(
+        directory.members.begin(), directory.members.end(), [this](const Member& member) {
+          return unreached_.contains({member.name, member.incarnation});
+        });
+    const bool hope = suspects || unreached || !directory.connected || directory.recovering;
     if ((hope || settings_.persistent) && now < give_up_at_) {
+      for (const auto& node : std::exchange(unreached_, {})) asked_.erase(node);
       if (settings_.persistent) asked_.clear();
       return Wait{std::min(kRetryInterval, give_up_at_ - now)};
     }
@@ -30,9 +37,15 @@ Placement::Next Placement::next(const Directory::Snapshot& directory, const Shar
   for (const Member* member : candidates) best = std::min(best, key(member));
   std::erase_if(candidates, [&](const Member* member) { return key(member) != best; });
   const Member& chosen = *candidates[random.below(candidates.size())];
-  asked_.emplace(chosen.name, chosen.incarnation);
+  last_ = {chosen.name, chosen.incarnation};
+  asked_.insert(last_);
   reason_ = reason_for(choices, best.first, best.second);
   return Try{Pid{chosen.name, chosen.incarnation, Serial{0}}};
+}
+
+void Placement::failed(Error error) {
+  if (error.code == Errc::kPeerUnreachable) unreached_.insert(last_);
+  last_error_ = std::move(error);
 }
 
 bool Placement::allows(const Member& member) const {

@@ -19,8 +19,9 @@ namespace liminal {
 
 /// The search for one instance. Candidates are the joined nodes that offer the service and that the
 /// rule allows; those where a holder of the role was before come after all others, the one that was
-/// tried longest ago first. A node that brought no instance is not asked again. A suspect node gets
-/// no new work, but is worth waiting for, and so is a broker.
+/// tried longest ago first. A node that brought no instance is not asked again, unless it could not
+/// be reached and is still listed. A suspect node gets no new work, but is worth waiting for, and
+/// so is a broker.
 ///
 /// No clock and no I/O: its owner acts on what next() says, and tells how it went.
 class Placement {
@@ -59,7 +60,7 @@ class Placement {
                           Random& random, TimePoint now);
 
   /// The last Try brought no instance.
-  void failed(Error error) { last_error_ = std::move(error); }
+  void failed(Error error);
 
   /// What is told if the last Try was not answered by give_up_at().
   [[nodiscard]] Error unanswered() const;
@@ -82,6 +83,8 @@ class Placement {
   Settings settings_;
   TimePoint give_up_at_;
   std::set<std::pair<NodeName, Incarnation>> asked_;
+  std::set<std::pair<NodeName, Incarnation>> unreached_;  // of them
+  std::pair<NodeName, Incarnation> last_{NodeName{""}, Incarnation{0}};
   std::optional<Error> last_error_;
   std::string reason_;
 };

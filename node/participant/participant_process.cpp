@@ -47,7 +47,7 @@ void ParticipantProcess::handle(Context& context, Message message) {
   if (crashed_) return;
   if (auto* received = std::get_if<message::Received>(&message)) {
     const Envelope& envelope = received->envelope;
-    if (!is_asked(envelope.kind)) return ignore();
+    if (!is_work(envelope.kind)) return ignore();
     if (envelope.kind == EnvelopeKind::kCompensate && !is_whole(envelope)) return ignore();
     take(received->from, std::move(received->envelope));
   } else if (auto* cancelled = std::get_if<message::Cancelled>(&message)) {
@@ -77,7 +77,7 @@ bool ParticipantProcess::on_timer(Context& context, TimerId timer) {
   } else if (timer == lease_timer_) {
     lease_timer_.reset();
   } else {
-    return false;
+    return on_own_timer(context, timer);
   }
   return true;
 }
@@ -148,7 +148,7 @@ void ParticipantProcess::expire(Context& context) {
 
 void ParticipantProcess::cancel(Context& context, message::Cancelled cancelled) {
   if (cancelled.taken) {
-    if (!is_asked(cancelled.taken->kind)) return;  // who answers waits for nothing
+    if (!is_work(cancelled.taken->kind)) return;  // who answers waits for nothing
     answer(context, debt_of(cancelled.from, *cancelled.taken), EnvelopeKind::kCancelled, {});
     return;
   }

@@ -53,13 +53,15 @@ class ParticipantProcess : public Process {
       : slot_(std::move(slot)), undo_(std::move(undo)) {}
 
   /// Carries `request` out: ends in one finish(), conclude(), never_began(), crash() or leave(),
-  /// before it returns or from on_local().
+  /// before it returns or from on_local() or on_own_timer().
   virtual void begin(Context& context, const Request& request) = 0;
   /// Undoes a request, likewise. Not called where a command does so.
   virtual void begin_undo(Context& context, const Compensation& compensation);
   /// Nobody waits for what is carried out: it has expired, or was cancelled. Ends what runs for it,
   /// where that is possible; it is over when finish() says so, as always. Called once for each.
   virtual void interrupt(Context&) {}
+  /// A timer that the derived class started. False if it means nothing to it.
+  virtual bool on_own_timer(Context&, TimerId) { return false; }
   /// False if it means nothing to this participant.
   virtual bool on_local(Context& context, LocalMessage& message) = 0;
 

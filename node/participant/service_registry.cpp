@@ -92,13 +92,14 @@ ServiceRegistry::ServiceRegistry(Settings settings, std::optional<ExecSupport> e
   ledger_->timeline = settings_.timeline;
 }
 
-Result<void> ServiceRegistry::add(ServiceName name, BehaviourFactory factory, Undo undo) {
+Result<void> ServiceRegistry::add(ServiceName name, ParticipantMaker maker) {
+  const bool compensates = maker.compensates();
   return add_offered(
       std::move(name),
-      {[factory = std::move(factory)](ParticipantSlot slot, const signal::SpawnRequest&) -> Made {
-         return std::make_unique<BehaviourParticipant>(std::move(slot), factory);
+      {[maker = std::move(maker)](ParticipantSlot slot, const signal::SpawnRequest&) -> Made {
+         return maker.make(std::move(slot));
        },
-       undo == Undo::kCompensates});
+       compensates});
 }
 
 Result<void> ServiceRegistry::add(const ServiceDefinition& definition) {
@@ -206,15 +207,26 @@ Result<Scheduler::Instance> ServiceRegistry::make(const signal::SpawnRequest& re
     return fail(Errc::kNoService, "no service " + quoted(request.service.value()) + " on node " +
                                       quoted(settings_.node.value()));
   }
-  auto slot = ParticipantSlot::take(ledger_, settings_.participants_max);
-  if (!slot) {
-    return fail(Errc::kRejected, "node " + quoted(settings_.node.value()) + " has " +
-                                     std::to_string(settings_.participants_max) +
-                                     " participants (participants-max)");
-  }
+  auto slot = take_slot();
+  if (!slot) return tl::unexpected(std::move(slot.error()));
   auto made = found->second.make(*std::move(slot), request);
   if (!made) return tl::unexpected(std::move(made.error()));
   return Scheduler::Instance{*std::move(made), found->second.compensates};
+}
+
+Result<Scheduler::Instance> ServiceRegistry::make(const ParticipantMaker& maker) const {
+  auto slot = take_slot();
+  if (!slot) return tl::unexpected(std::move(slot.error()));
+  return Scheduler::Instance{maker.make(*std::move(slot)), maker.compensates()};
+}
+
+Result<ParticipantSlot> ServiceRegistry::take_slot() const {
+  if (auto slot = ParticipantSlot::take(ledger_, settings_.participants_max)) {
+    return *std::move(slot);
+  }
+  return fail(Errc::kRejected, "node " + quoted(settings_.node.value()) + " has " +
+                                   std::to_string(settings_.participants_max) +
+                                   " participants (participants-max)");
 }
 
 }  // namespace liminal

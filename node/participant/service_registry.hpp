@@ -12,9 +12,9 @@
 #include <vector>
 
 #include "common/base/result.hpp"
-#include "node/participant/behaviour_participant.hpp"
 #include "node/participant/exec_participant.hpp"
 #include "node/participant/participant_ledger.hpp"
+#include "node/participant/participant_maker.hpp"
 #include "node/participant/pipe_participant.hpp"
 #include "node/scheduler/scheduler.hpp"
 
@@ -97,15 +97,14 @@ class ServiceRegistry {
 
   explicit ServiceRegistry(Settings settings, std::optional<ExecSupport> exec = std::nullopt);
 
-  /// A service with a behaviour in C++; `factory` may be called from any thread. It compensates if
-  /// the behaviour that the factory's type names does (kCompensates).
-  /// Errors: kUsage if there is such a service, or its name is not valid.
-  template <TypedBehaviourFactory Factory>
-  [[nodiscard]] Result<void> add(ServiceName name, Factory factory) {
-    return add(std::move(name), BehaviourFactory{std::move(factory)}, undo_of<Factory>());
-  }
+  /// A service with a behaviour in C++. It compensates if the behaviour that the factory's type
+  /// names does (kCompensates). Errors: kUsage if there is such a service, or its name is not
+  /// valid.
+  [[nodiscard]] Result<void> add(ServiceName name, ParticipantMaker maker);
   /// The same where the type does not say what it makes.
-  [[nodiscard]] Result<void> add(ServiceName name, BehaviourFactory factory, Undo undo);
+  [[nodiscard]] Result<void> add(ServiceName name, BehaviourFactory factory, Undo undo) {
+    return add(std::move(name), ParticipantMaker{std::move(factory), undo});
+  }
   /// Errors: as above; kUnsupported for children without ExecSupport.
   [[nodiscard]] Result<void> add(const ServiceDefinition& definition);
 
@@ -115,6 +114,9 @@ class ServiceRegistry {
   /// As Scheduler::ServiceFactory. Errors: kNoService; kRejected at participants_max and
   /// pipe_children_max.
   [[nodiscard]] Result<Scheduler::Instance> make(const signal::SpawnRequest& request) const;
+
+  /// A participant of no service, counted like the others. Errors: kRejected at participants_max.
+  [[nodiscard]] Result<Scheduler::Instance> make(const ParticipantMaker& maker) const;
 
   /// Participants that live.
   [[nodiscard]] std::size_t participants() const { return ledger_->live.load(); }
@@ -144,6 +146,7 @@ class ServiceRegistry {
                                const service_kind::Exec& exec) const;
   [[nodiscard]] Maker maker_of(const ServiceDefinition& definition,
                                const service_kind::Pipe& pipe) const;
+  [[nodiscard]] Result<ParticipantSlot> take_slot() const;
   [[nodiscard]] Result<void> add_offered(ServiceName name, Offered offered);
 
   Settings settings_;

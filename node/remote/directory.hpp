@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -28,12 +29,15 @@ class Directory {
     bool connected = false;               // joined to a broker (always true for a node alone)
     std::uint64_t payload_bytes_max = 0;  // of the cluster
     bool recovering = false;              // the broker is new: more nodes may come back
+    /// Of this node, as others see it; none until a broker welcomed it, and again while it joins
+    /// anew under another.
+    std::optional<Incarnation> incarnation = {};
     /// By their latest beats; without those that have none. For choosing, not for counting: what
     /// is being placed at this moment is not in it.
     std::map<Incarnation, std::uint32_t> participants = {};
 
-    [[nodiscard]] std::uint32_t participants_of(Incarnation incarnation) const {
-      const auto found = participants.find(incarnation);
+    [[nodiscard]] std::uint32_t participants_of(Incarnation node) const {
+      const auto found = participants.find(node);
       return found == participants.end() ? 0 : found->second;
     }
   };

@@ -341,6 +341,7 @@ void NodeCore::publish(Effects& effects) const {
   Directory::Snapshot snapshot;
   snapshot.connected = phase_ == Phase::kJoined;
   snapshot.recovering = recovering_;
+  if (epoch_ && phase_ != Phase::kEnded) snapshot.incarnation = incarnation_;
   snapshot.payload_bytes_max =
       cluster_ ? cluster_->payload_bytes_max : settings_.session.payload_bytes_max;
   snapshot.members.push_back({settings_.name, local_incarnation(), MemberState::kJoined,

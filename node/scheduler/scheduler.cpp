@@ -6,6 +6,7 @@
 
 #include "common/base/check.hpp"
 #include "common/wire/limits.hpp"
+#include "node/scheduler/in_turn.hpp"
 #include "node/scheduler/scheduler_impl.hpp"
 #include "node/scheduler/turn.hpp"
 
@@ -187,6 +188,7 @@ void Scheduler::Impl::spawn_on_request(const signal::SpawnRequest& request) {
 }
 
 void Scheduler::Impl::run_turn(ProcessPtr process, TimePoint now, const Clock* clock) {
+  const InTurn mark;
   now_.store(now.time_since_epoch().count(), std::memory_order_relaxed);
   Turn turn(*this, *process, now, clock);
   if (turn.run(settings.turn_messages_max) == Turn::After::kRunnable) {
@@ -261,6 +263,7 @@ Scheduler::Counts Scheduler::counts() const {
 }
 
 void Scheduler::run_until_idle(TimePoint now) {
+  const InTurn mark;
   for (;;) {
     impl_->fire_timers(now);
     if (auto job = impl_->blocking.try_take()) {

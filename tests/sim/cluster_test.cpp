@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "tests/sim/nemesis.hpp"
 #include "tests/sim/workload.hpp"
 #include "tests/sim/world.hpp"
 
@@ -31,15 +32,6 @@ constexpr Duration kFaultTime = 15s;
 constexpr Duration kHealing = 25s;
 constexpr Duration kTalkTimeout = 8s;
 
-struct Faults {
-  int kills = 0, leaves = 0, pauses = 0, control_cuts = 0, data_cuts = 0, broker_pauses = 0,
-      broker_kills = 0, resets = 0, slow_spells = 0;
-  [[nodiscard]] int total() const {
-    return kills + leaves + pauses + control_cuts + data_cuts + broker_pauses + broker_kills +
-           resets + slow_spells;
-  }
-};
-
 /// One run: three hosts on which a node runs, is killed, and runs again.
 class Drill {
  public:
@@ -48,8 +40,10 @@ class Drill {
       : world_({.cluster = kCluster,
                 .mailbox = seed % 2 == 0 ? MailboxBounds{.messages_max = 1} : MailboxBounds{}},
                seed),
-        random_(seed ^ 0xD1) {
-    for (std::size_t host = 0; host < kHosts; ++host) start(host);
+        random_(seed ^ 0xD1),
+        nemesis_(
+            world_, random_, kHosts, [this](std::size_t host) { return start(host); },
+            TimePoint{kFaultTime + 10s}) {
     world_.run_for(1s);
     for (std::size_t host = 0; host < kHosts; ++host) {
       if (!on(host).core().joined()) violations_->add("not joined after a second");
@@ -58,10 +52,11 @@ class Drill {
 
   void run() {
     const TimePoint begin = world_.now();
-    const auto some_time = [&] { return begin + below(kFaultTime); };
+    const auto some_time = [&] { return begin + nemesis_.below(kFaultTime); };
     for (int i = 0; i < kTalks; ++i) world_.events().at(some_time(), [this] { start_talk(); });
     for (int i = 0; i < kPairs; ++i) world_.events().at(some_time(), [this] { start_pair(); });
-    for (int i = 0; i < kFaults; ++i) world_.events().at(some_time(), [this] { fault(); });
+    for (int i = 0; i < kFaults; ++i)
+      world_.events().at(some_time(), [this] { nemesis_.strike(); });
     for (int i = 0; i < kActorKills; ++i) {
       world_.events().at(some_time(), [this] { kill_some_actor(); });
     }
@@ -71,7 +66,7 @@ class Drill {
   }
 
   [[nodiscard]] const std::vector<std::string>& violations() const { return violations_->found; }
-  [[nodiscard]] const Faults& faults() const { return faults_; }
+  [[nodiscard]] const Faults& faults() const { return nemesis_.faults(); }
 
   /// Everything that two runs of one seed must agree on.
   [[nodiscard]] std::string trace() const {
@@ -109,7 +104,7 @@ class Drill {
       const auto& reason = pair.record->exit_reason;
       if (reason && reason->kind == ExitKind::kNoConnection) ++tally.pairs_lost;
     }
-    for (const std::size_t index : hosts_) {
+    for (const std::size_t index : nemesis_.indexes()) {
       tally.fenced += static_cast<std::uint64_t>(world_.node(index).fenced());
     }
   }
@@ -124,19 +119,9 @@ class Drill {
     std::shared_ptr<PairRecord> record;
   };
 
-  [[nodiscard]] Duration below(Duration bound) {
-    return Duration{
-        static_cast<Duration::rep>(random_.below(static_cast<std::uint64_t>(bound.count())))};
-  }
-  // One whose node runs, if there is any.
-  [[nodiscard]] std::size_t some_host() {
-    std::size_t host = random_.below(kHosts);
-    for (std::size_t i = 0; i < kHosts && !on(host).alive(); ++i) host = (host + 1) % kHosts;
-    return host;
-  }
-  [[nodiscard]] World::Node& on(std::size_t host) { return world_.node(hosts_[host]); }
+  [[nodiscard]] World::Node& on(std::size_t host) { return nemesis_.on(host); }
 
-  void start(std::size_t host) {
+  std::size_t start(std::size_t host) {
     auto live = std::make_shared<int>(0);
     const std::size_t index = world_.start_node(
         {.name = NodeName{std::string(1, static_cast<char>('a' + host))},
@@ -144,18 +129,16 @@ class Drill {
         [live, violations = violations_](const signal::SpawnRequest& request) {
           return make_service(request, violations, live);
         });
-    if (hosts_.size() <= host) hosts_.resize(host + 1);
-    hosts_[host] = index;
     live_.resize(world_.nodes());
     live_[index] = live;
-    excused_.resize(world_.nodes(), false);
+    return index;
   }
 
   void start_talk() {
-    const std::size_t host = some_host();
+    const std::size_t host = nemesis_.some_host();
     if (!on(host).alive()) return;
     auto record = std::make_shared<TalkRecord>();
-    talks_.push_back({hosts_[host], record});
+    talks_.push_back({nemesis_.index_on(host), record});
     const ServiceName service{random_.below(3) == 0 ? "fragile" : "echo"};
     const int requests = 1 + static_cast<int>(random_.below(30));
     on(host).scheduler().spawn(make_talk_process(record, violations_, on(host).supervisor(),
@@ -164,73 +147,15 @@ class Drill {
   }
 
   void start_pair() {
-    const std::size_t host = some_host();
+    const std::size_t host = nemesis_.some_host();
     const auto snapshot = on(host).directory().snapshot();
     if (!on(host).alive() || snapshot->members.empty()) return;
     const Member& member = snapshot->members[random_.below(snapshot->members.size())];
     auto record = std::make_shared<PairRecord>();
-    pairs_.push_back({hosts_[host], record});
+    pairs_.push_back({nemesis_.index_on(host), record});
     on(host).scheduler().spawn(make_pair_process(
         record, violations_, {member.name, member.incarnation, Serial{0}}, 1 + random_.below(60)));
     on(host).poke();
-  }
-
-  void fault() {
-    const std::size_t host = some_host();
-    if (!on(host).alive()) return;  // nobody is left to be hurt
-    const std::size_t index = hosts_[host];
-    auto& events = world_.events();
-    switch (random_.below(10)) {
-      case 0:
-      case 1:
-        ++faults_.kills;
-        excused_[index] = true;
-        world_.kill(index);
-        events.after(below(2s), [this, host] { restart(host); });
-        return;
-      case 2:
-        ++faults_.leaves;
-        world_.leave(index);
-        events.after(3s + below(2s), [this, host] { restart(host); });
-        return;
-      case 3: {
-        ++faults_.pauses;
-        const Duration length = random_.below(2) == 0 ? below(1s) : 2s + below(4s);
-        // Shorter than the grace leaves no excuse, even when a connection is cut at that moment.
-        if (length >= 300ms) excused_[index] = true;
-        world_.pause(index);
-        events.after(length, [this, index] { world_.resume(index); });
-        return;
-      }
-      case 4:
-        ++faults_.control_cuts;
-        world_.cut_control(index);
-        if (random_.below(2) == 0) world_.cut_data(index);
-        return;
-      case 5:
-        ++faults_.data_cuts;
-        world_.cut_data(index);
-        return;
-      case 6:
-        ++faults_.broker_pauses;
-        world_.pause_broker();
-        events.after(below(6s), [this] { world_.resume_broker(); });
-        return;
-      case 7:
-        ++faults_.broker_kills;
-        world_.kill_broker();
-        events.after(below(10s), [this] { world_.start_broker(); });
-        return;
-      case 8:
-        ++faults_.resets;
-        world_.spoil_frame_to(index);
-        return;
-      default:
-        ++faults_.slow_spells;
-        world_.set_delay_max(40ms);
-        events.after(below(3s), [this] { world_.set_delay_max(5ms); });
-        return;
-    }
   }
 
   // A fault that nobody may notice: of a conversation that is open, if there is any.
@@ -248,39 +173,14 @@ class Drill {
     node.poke();
   }
 
-  void restart(std::size_t host) {
-    if (on(host).alive() || world_.now() > TimePoint{kFaultTime + 10s}) return;
-    start(host);
-  }
-
   void judge() {
-    if (talks_.size() < 20 || faults_.total() < 5) violations_->add("too little happened");
+    if (talks_.size() < 20 || faults().total() < 5) violations_->add("too little happened");
     judge_deaths();
-    if (!world_.broker_runs()) {
-      violations_->add("no broker at the end");
-      return;
-    }
-    const auto members = world_.broker().members();
-    for (std::size_t host = 0; host < kHosts; ++host) {
-      auto& node = on(host);
-      if (!node.alive()) continue;
-      if (!node.core().joined())
-        violations_->add(node.name().value() + " is not joined at the end");
-      const auto known = node.directory().snapshot()->members.size();
-      if (known != members.size()) {
-        violations_->add(node.name().value() + " knows " + std::to_string(known) + " members of " +
-                         std::to_string(members.size()));
+    nothing_is_left(world_, nemesis_, *violations_);
+    for (const std::size_t index : nemesis_.indexes()) {
+      if (world_.node(index).alive() && *live_[index] != 0) {
+        violations_->add("instances that outlive their conversation");
       }
-      if (node.core().sessions() > members.size() - 1) violations_->add("a session with the dead");
-      const auto counts = node.scheduler().counts();
-      if (counts.processes != 1) {  // the one that releases the beats
-        violations_->add(std::to_string(counts.processes - 1) + " processes left behind on " +
-                         node.name().value());
-      }
-      if (counts.timers != 0) violations_->add("timers left behind");
-      if (node.core().ties() != 0) violations_->add("ties left behind");
-      if (*live_[hosts_[host]] != 0) violations_->add("instances that outlive their conversation");
-      if (node.supervisor().open() != 0) violations_->add("conversations left open");
     }
     for (const auto& talk : talks_) judge_talk(talk);
     for (const auto& pair : pairs_) judge_pair(pair);
@@ -302,7 +202,7 @@ class Drill {
       bool excused = false;
       for (std::size_t i = 0; i < world_.nodes(); ++i) {
         auto& node = world_.node(i);
-        if (node.name() == death.name && excused_[i]) excused = true;
+        if (node.name() == death.name && nemesis_.excused(i)) excused = true;
         // it is gone: its word that it leaves was lost with its connection
         if (node.left() && node.core().incarnation() == death.incarnation) excused = true;
       }
@@ -359,12 +259,10 @@ class Drill {
   World world_;
   Random random_;
   std::shared_ptr<Violations> violations_ = std::make_shared<Violations>();
-  std::vector<std::size_t> hosts_;          // index of the node that runs there now
   std::vector<std::shared_ptr<int>> live_;  // instances, by node
-  std::vector<bool> excused_;               // may be declared dead, by node
+  Nemesis nemesis_;
   std::vector<Talk> talks_;
   std::vector<Pair> pairs_;
-  Faults faults_;
 };
 
 std::uint64_t from_environment(const char* name, std::uint64_t otherwise) {

@@ -73,7 +73,7 @@ Outcome run(bool with_flood) {
   if (with_flood) {
     ConversationConfig config{CrashPolicy::kFail,
                               {ParticipantConfig::attached("stalled", seen_from_near)}};
-    flood = *world.node(near).supervisor().spawn(std::move(config));
+    flood = world.node(near).supervisor().spawn(std::move(config))->handle();
     const Payload payload{std::string(kFloodBytes, 'x')};
     for (int i = 0; i < kFlood; ++i) {
       flood->start_send(payload, {.reply = ReplyMode::kNone}, [](const auto&) {});

@@ -216,16 +216,16 @@ class TalkProcess final : public Process {
         timeout_(timeout) {}
 
   void on_start(Context& context) override {
-    auto handle = supervisor_.spawn({CrashPolicy::kFail, {ParticipantConfig::owned(service_)}});
-    if (!handle) {
-      record_->not_opened = handle.error();
+    auto actor = supervisor_.spawn({CrashPolicy::kFail, {ParticipantConfig::owned(service_)}});
+    if (!actor) {
+      record_->not_opened = actor.error();
       context.exit(ExitReason::normal());
       return;
     }
-    handle_ = std::move(*handle);
+    handle_ = actor->handle();
     record_->id = handle_->id();
     record_->open = handle_;
-    const auto counted = handle_->on_exit(
+    const auto counted = actor->notify_on_participant_exit(
         service_.value(), [record = record_](const ParticipantExit&) { ++record->exits_told; });
     if (!counted) violations_->add("an exit notifier was refused: " + counted.error().detail);
     for (std::uint64_t i = 0; i < kWindow; ++i) ask_next(context);

@@ -132,10 +132,12 @@ void World::Node::carry_out(NodeCore::Effects effects) {
             world_.trace(label() + " interrupted");
           } else if constexpr (std::is_same_v<Effect, node_effect::Lease>) {
             lease_until_ = e.until;
+            participants_->lease_until.store(e.until);
           } else if constexpr (std::is_same_v<Effect, node_effect::KeepRecords>) {
             recorder_.set_records_max(e.records_max);
           } else if constexpr (std::is_same_v<Effect, node_effect::CancelConversation>) {
-            const bool accepted = cancel_ && cancel_(e.conversation, e.by);
+            const bool accepted =
+                cancel_ ? cancel_(e.conversation, e.by) : supervisor_->cancel(e.conversation, e.by);
             carry_out(core_.on_cancelled(e.conversation, accepted));
           } else if constexpr (std::is_same_v<Effect, node_effect::Fenced>) {
             ++fenced_;
@@ -166,12 +168,21 @@ void World::trace(const std::string& line) const {
   std::fprintf(stderr, "%10.3f ms  %s\n", to_ms(now() - TimePoint{}), line.c_str());
 }
 
-std::size_t World::start_node(NodeCore::Settings settings, Scheduler::ServiceFactory services) {
+std::size_t World::start_node(NodeCore::Settings settings, Scheduler::ServiceFactory services,
+                              std::shared_ptr<ParticipantLedger> participants) {
   const std::size_t index = nodes_.size();
   nodes_.push_back(std::make_unique<Node>(*this, index, std::move(settings), random_.next()));
   Node& fresh = *nodes_.back();
   fresh.scheduler_.set_service_factory(std::move(services));
-  fresh.supervisor_ = std::make_unique<ConversationSupervisor>(fresh.scheduler_, fresh.directory_);
+  fresh.participants_ = std::move(participants);
+  ConversationSupervisor::Settings supervision;
+  if (settings_.timeline) {
+    supervision.timeline = [this, index](TimelineRecord record) {
+      settings_.timeline(index, std::move(record));
+    };
+  }
+  fresh.supervisor_ = std::make_unique<ConversationSupervisor>(fresh.scheduler_, fresh.directory_,
+                                                               std::move(supervision));
   fresh.handle([&fresh, this] { fresh.carry_out(fresh.core_.start(now())); });
   return index;
 }

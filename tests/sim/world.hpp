@@ -16,6 +16,7 @@
 #include "broker/broker_core.hpp"
 #include "common/base/random.hpp"
 #include "node/conversation/conversation_supervisor.hpp"
+#include "node/participant/participant_ledger.hpp"
 #include "node/remote/node_core.hpp"
 #include "node/scheduler/scheduler.hpp"
 #include "node/timeline/timeline_recorder.hpp"
@@ -32,6 +33,8 @@ class World {
     Duration delay_min = std::chrono::microseconds{50};
     Duration delay_max = std::chrono::milliseconds{5};
     MailboxBounds mailbox = {};  // of every process on every node
+    /// Told what happens in the conversations of each node, by its index.
+    std::function<void(std::size_t node, TimelineRecord)> timeline = {};
   };
 
   World(Settings settings, std::uint64_t seed);
@@ -81,6 +84,7 @@ class World {
     bool alive_ = true, paused_ = false, left_ = false, refused_ = false;
     int fenced_ = 0;
     TimePoint lease_until_ = TimePoint::min();
+    std::shared_ptr<ParticipantLedger> participants_;
     std::deque<std::function<void()>> pending_;  // while paused
     std::vector<Signal> forwarded_;
     bool turn_done_ = false;
@@ -95,8 +99,11 @@ class World {
     std::optional<TimePoint> wake_;
   };
 
-  /// Starts a node; `services` is its factory. Its index stays its own.
-  std::size_t start_node(NodeCore::Settings settings, Scheduler::ServiceFactory services);
+  /// Starts a node; `services` is its factory, whose participants hold their lease by what
+  /// `participants` says. Its index stays its own.
+  std::size_t start_node(
+      NodeCore::Settings settings, Scheduler::ServiceFactory services,
+      std::shared_ptr<ParticipantLedger> participants = std::make_shared<ParticipantLedger>());
   [[nodiscard]] Node& node(std::size_t index) { return *nodes_[index]; }
   [[nodiscard]] const Node& node(std::size_t index) const { return *nodes_[index]; }
   [[nodiscard]] std::size_t nodes() const { return nodes_.size(); }

@@ -109,12 +109,13 @@ Sample ask_in_conversations(Node& node, const ChildLine& line, const Load& load)
   (void)wait_for_server(node);
   std::vector<ConversationHandle> handles;
   for (std::size_t i = 0; i < (load.in_flight == 1 ? 1 : load.conversations); ++i) {
-    auto handle =
+    const auto actor =
         node.conversations().spawn({CrashPolicy::kFail, {ParticipantConfig::owned(echo())}});
-    if (!handle) give_up(handle.error().detail);
-    const auto first = handle->ask(Payload{"first"}, kPatience);  // its participant stands
+    if (!actor) give_up(actor.error().detail);
+    ConversationHandle handle = actor->handle();
+    const auto first = handle.ask(Payload{"first"}, kPatience);  // its participant stands
     if (!first) give_up(first.error().detail);
-    handles.push_back(*std::move(handle));
+    handles.push_back(std::move(handle));
   }
   if (load.in_flight > 1) ask_many(std::move(handles), line, load);
   return ask_one_by_one(handles.front(), line, load);

@@ -78,10 +78,10 @@ std::unique_ptr<Node> start_node(const Broker& broker, const std::string& name, 
 }
 
 ConversationHandle open(Node& node, const char* service) {
-  auto handle = node.conversations().spawn(
+  auto actor = node.conversations().spawn(
       {CrashPolicy::kFail, {ParticipantConfig::owned(ServiceName{service})}});
-  if (!handle) throw std::runtime_error{handle.error().detail};
-  return *std::move(handle);
+  if (!actor) throw std::runtime_error{actor.error().detail};
+  return actor->handle();
 }
 
 void talk(ConversationHandle handle) {

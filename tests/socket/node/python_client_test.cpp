@@ -48,7 +48,7 @@ class PythonClientTest : public ::testing::Test {
     auto opened = node->conversations().spawn(
         {CrashPolicy::kFail, {ParticipantConfig::owned(ServiceName{"upper"})}});
     EXPECT_TRUE(opened);
-    return *opened;
+    return opened->handle();
   }
 
   /// Sends all, at most kWindow unanswered; the outcomes in order. `look` is called before each is

@@ -582,8 +582,12 @@ TEST(BrokenRules, OfAnEnvelope) {
   EXPECT_FALSE(is_taken(send(0, 0, wire::kTextBytesMax + 1)));
   EXPECT_FALSE(is_taken(send(0, 0, 0, 15)));
   EXPECT_FALSE(is_taken(send(0, 0, 0, 17)));
-  EXPECT_TRUE(is_taken(send(0, 0, 0, 16, 5)));
-  EXPECT_FALSE(is_taken(send(0, 0, 0, 16, 6)));
+  EXPECT_TRUE(is_taken(send(0, 0, 0, 16, 7)));
+  EXPECT_FALSE(is_taken(send(0, 0, 0, 16, 8)));
+  for (const std::uint64_t kind : {6, 7}) {  // a call, an outcome: one header is their own
+    EXPECT_TRUE(is_taken(send(0, wire::kEnvelopeHeadersMax + 1, 0, 16, kind)));
+    EXPECT_FALSE(is_taken(send(0, wire::kEnvelopeHeadersMax + 2, 0, 16, kind)));
+  }
   EXPECT_FALSE(is_taken(send(0, 0, 0, 16, 0, std::uint64_t{UINT32_MAX} + 1)));
   EXPECT_TRUE(is_taken(send(0, 0, 0, 16, 0, 1, INT64_MAX)));
   EXPECT_FALSE(is_taken(send(0, 0, 0, 16, 0, 1, std::uint64_t{INT64_MAX} + 1)));
@@ -597,7 +601,7 @@ TEST(BrokenRules, OfTheReplyInACompensation) {
   EXPECT_TRUE(at(4, 5, 5));
   EXPECT_FALSE(at(4, 5, 6));
   EXPECT_FALSE(at(4, 5, UINT64_MAX));
-  for (const std::uint64_t kind : {0, 1, 2, 3, 5}) EXPECT_FALSE(at(kind, 5, 0)) << kind;
+  for (const std::uint64_t kind : {0, 1, 2, 3, 5, 6, 7}) EXPECT_FALSE(at(kind, 5, 0)) << kind;
 }
 
 TEST(BrokenRules, OfOtherItems) {

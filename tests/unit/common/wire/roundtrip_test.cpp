@@ -96,9 +96,9 @@ TEST(RoundTrip, EveryMemberStateRefusalAndEnvelopeKind) {
     const ControlFrame frame = control::Refused{code, ""};
     EXPECT_EQ(wire::decode_control(wire::encode(frame)), frame);
   }
-  for (const auto kind :
-       {EnvelopeKind::kRequest, EnvelopeKind::kReply, EnvelopeKind::kDone, EnvelopeKind::kExpired,
-        EnvelopeKind::kCompensate, EnvelopeKind::kCancelled}) {
+  for (const auto kind : {EnvelopeKind::kRequest, EnvelopeKind::kReply, EnvelopeKind::kDone,
+                          EnvelopeKind::kExpired, EnvelopeKind::kCompensate,
+                          EnvelopeKind::kCancelled, EnvelopeKind::kCall, EnvelopeKind::kOutcome}) {
     Envelope envelope = bare_envelope();
     envelope.kind = kind;
     const auto frame = session_frame({Signal{signal::Send{pid_a(1), pid_b(2), envelope}}});

@@ -113,7 +113,7 @@ class ActorRestartTest : public ::testing::Test {
           return decided;
         }});
     ++opened;
-    pid = scheduler.spawn(std::make_unique<ConversationProcess>(record, directory, nullptr,
+    pid = scheduler.spawn(std::make_unique<ConversationProcess>(record, directory, TimelineSink{},
                                                                 [this] { ++ended; }));
     run();
   }

@@ -475,6 +475,37 @@ TEST_F(StepsTest, WhatCouldNotBeRememberedIsNotTaken) {
   EXPECT_EQ(told(8), "reply ");
 }
 
+class StepsBytesTest : public CompensationTest {
+ protected:
+  static ConversationConfig bounded() {
+    ConversationConfig config = saga();
+    config.steps_bytes_max = 6;
+    return config;
+  }
+  StepsBytesTest() : CompensationTest{bounded()} {}
+};
+
+TEST_F(StepsBytesTest, UnansweredOnesTakeRoomToo) {
+  assemble();
+  send(2, ReplyMode::kCorrelated, "charge");
+  send(3, ReplyMode::kCorrelated, "charge");
+  when(input::SendRequested{message(4), Payload{"x"}, {.role = "charge"}, WaiterId{7}, {}});
+  EXPECT_EQ(told(7).substr(0, 9), "Rejected:") << told(7);
+  answer(2, kCharge, EnvelopeKind::kCancelled);
+  when(input::SendRequested{message(4), Payload{"x"}, {.role = "charge"}, WaiterId{8}, {}});
+  EXPECT_EQ(told(8), "reply ") << "it leaves nothing to undo";
+  answer(1, kReserve);
+  EXPECT_EQ(state.undoable_bytes, 4U);
+  EXPECT_EQ(state.unanswered_bytes, 3U);
+}
+
+TEST_F(CompensationTest, AnIdThatOnlyACompensationMayHaveIsNotTaken) {
+  assemble();
+  const MessageId forged{message(1).high, message(1).low | std::uint64_t{1} << 63};
+  when(input::SendRequested{forged, {}, {.role = "charge"}, WaiterId{7}, {}});
+  EXPECT_EQ(told(7).substr(0, 9), "Rejected:") << told(7);
+}
+
 TEST_F(StepsTest, WhatCannotBeUndoneTakesNoRoom) {
   assemble(false);
   answer(1, kReserve);

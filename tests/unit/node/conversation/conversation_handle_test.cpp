@@ -55,9 +55,9 @@ class ConversationHandleTest : public ::testing::Test {
   }
 
   ConversationHandle open() {
-    auto handle = supervisor.spawn({CrashPolicy::kFail, {ParticipantConfig::owned(kEcho)}});
-    EXPECT_TRUE(handle.has_value());
-    return *handle;
+    auto actor = supervisor.spawn({CrashPolicy::kFail, {ParticipantConfig::owned(kEcho)}});
+    EXPECT_TRUE(actor.has_value());
+    return actor->handle();
   }
 
   SystemClock clock;
@@ -140,7 +140,8 @@ TEST(ConversationHandle, OutlivesTheNode) {
     Scheduler scheduler{{.node = NodeName{"a"}, .seed = 7}, [](const Signal&) {}};
     Directory directory;
     ConversationSupervisor supervisor{scheduler, directory};
-    handle.emplace(*supervisor.spawn({CrashPolicy::kFail, {ParticipantConfig::owned(kEcho)}}));
+    handle.emplace(
+        supervisor.spawn({CrashPolicy::kFail, {ParticipantConfig::owned(kEcho)}})->handle());
   }
   EXPECT_EQ(handle->receive(kLong).error().code, Errc::kConversationFailed);
   EXPECT_TRUE(handle->close(kLong));

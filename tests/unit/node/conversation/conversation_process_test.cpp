@@ -88,9 +88,9 @@ class ConversationProcessTest : public ::testing::Test {
   }
 
   ConversationHandle open(ConversationConfig config) {
-    auto handle = supervisor.spawn(std::move(config));
-    EXPECT_TRUE(handle.has_value());
-    return *handle;
+    auto actor = supervisor.spawn(std::move(config));
+    EXPECT_TRUE(actor.has_value());
+    return actor->handle();
   }
   ConversationHandle open() { return open({CrashPolicy::kFail, {ParticipantConfig::owned(kToy)}}); }
 
@@ -505,10 +505,12 @@ TEST_F(ConversationProcessTest, ConversationsAreBounded) {
   EXPECT_EQ(second.error(),
             (Error{Errc::kRejected, "1 conversations are open, conversations-max is 1"}));
   run();
-  EXPECT_EQ(close(*first), "ok ");
+  ConversationHandle handle = first->handle();
+  EXPECT_EQ(close(handle), "ok ");
   auto third = small.spawn(config);
   ASSERT_TRUE(third);
-  EXPECT_EQ(close(*third), "ok ");
+  handle = third->handle();
+  EXPECT_EQ(close(handle), "ok ");
 }
 
 TEST_F(ConversationProcessTest, CallsThatWaitAreBounded) {
@@ -529,7 +531,7 @@ class Asker final : public Process {
       : supervisor_(supervisor), log_(log) {}
   void on_start(Context& context) override {
     auto opened = supervisor_.spawn({CrashPolicy::kFail, {ParticipantConfig::owned(kToy)}});
-    handle_.emplace(*std::move(opened));
+    handle_.emplace(opened->handle());
     handle_->start_ask(Payload{"x"}, {}, handle_->tell(context.self(), 1));
   }
   void handle(Context& context, Message message) override {

@@ -78,18 +78,18 @@ class ExitNotifierTest : public ::testing::Test {
     run();
   }
 
-  ConversationHandle open(ConversationConfig config) {
-    auto handle = supervisor->spawn(std::move(config));
-    EXPECT_TRUE(handle.has_value());
-    return *handle;
+  ConversationActor open(ConversationConfig config) {
+    auto actor = supervisor->spawn(std::move(config));
+    EXPECT_TRUE(actor.has_value());
+    return *actor;
   }
-  ConversationHandle open() { return open({CrashPolicy::kFail, {ParticipantConfig::owned(kToy)}}); }
-  void ask(ConversationHandle& handle, const char* text) {
-    handle.start_ask(Payload{text}, {}, [](const Outcome&) {});
+  ConversationActor open() { return open({CrashPolicy::kFail, {ParticipantConfig::owned(kToy)}}); }
+  void ask(ConversationActor& actor, const char* text) {
+    actor.handle().start_ask(Payload{text}, {}, [](const Outcome&) {});
     run();
   }
-  void close(ConversationHandle& handle) {
-    handle.start_close([](const Outcome&) {});
+  void close(ConversationActor& actor) {
+    actor.handle().start_close([](const Outcome&) {});
     run();
   }
 
@@ -102,9 +102,9 @@ class ExitNotifierTest : public ::testing::Test {
     return all;
   }
   /// What somebody is told who asks only now.
-  static Exits told_late(ConversationHandle& handle, const std::string& role = "toy") {
+  static Exits told_late(ConversationActor& actor, const std::string& role = "toy") {
     Exits exits;
-    EXPECT_TRUE(handle.on_exit(role, into(exits)));
+    EXPECT_TRUE(actor.notify_on_participant_exit(role, into(exits)));
     EXPECT_EQ(exits.size(), 1U) << "before it returns";
     return exits;
   }
@@ -122,53 +122,53 @@ class ExitNotifierTest : public ::testing::Test {
 
 TEST_F(ExitNotifierTest, ACrashIsToldOnceWithAllThatIsRecorded) {
   Exits exits;
-  auto handle = open();
-  ASSERT_TRUE(handle.on_exit("toy", into(exits)));
-  ask(handle, "x");
-  const auto pid = handle.query_state().participants[0].pid;
+  auto actor = open();
+  ASSERT_TRUE(actor.notify_on_participant_exit("toy", into(exits)));
+  ask(actor, "x");
+  const auto pid = actor.state().participants[0].pid;
   EXPECT_TRUE(exits.empty());
   now += 7s;
-  ask(handle, "throw");
-  const CrashRecord crash = handle.query_state().crashes.at(0);
+  ask(actor, "throw");
+  const CrashRecord crash = actor.state().crashes.at(0);
   const ParticipantExit expected{
       "toy", "toy", pid, ExitReason::error("exit status 3"), now, CrashPolicy::kFail, true};
   EXPECT_EQ(exits, Exits{expected});
   EXPECT_EQ(exits[0].at, crash.at);
-  close(handle);
+  close(actor);
   run_for(20s);
   EXPECT_EQ(exits.size(), 1U) << "nor at the end";
 }
 
 TEST_F(ExitNotifierTest, WhoAsksLaterIsToldOfTheInstantThatWasRecorded) {
   Exits exits;
-  auto handle = open();
-  ASSERT_TRUE(handle.on_exit("toy", into(exits)));
-  ask(handle, "throw");
+  auto actor = open();
+  ASSERT_TRUE(actor.notify_on_participant_exit("toy", into(exits)));
+  ask(actor, "throw");
   now += 5s;
-  EXPECT_EQ(told_late(handle), exits);
-  close(handle);
+  EXPECT_EQ(told_late(actor), exits);
+  close(actor);
   now += 1h;
-  EXPECT_EQ(told_late(handle), exits) << "nor does the end change it";
+  EXPECT_EQ(told_late(actor), exits) << "nor does the end change it";
   EXPECT_EQ(exits[0].at, TimePoint{1000s});
 }
 
 TEST_F(ExitNotifierTest, AQuietLeavingIsAnExitAndNoCrash) {
   Exits exits;
-  auto handle = open();
-  ASSERT_TRUE(handle.on_exit("toy", into(exits)));
-  ask(handle, "last");
+  auto actor = open();
+  ASSERT_TRUE(actor.notify_on_participant_exit("toy", into(exits)));
+  ask(actor, "last");
   EXPECT_EQ(text(exits), "toy on a exited: normal; ");
   EXPECT_FALSE(exits[0].crash);
-  EXPECT_EQ(handle.query_state().phase, Phase::kActive);
+  EXPECT_EQ(actor.state().phase, Phase::kActive);
 }
 
 TEST_F(ExitNotifierTest, OneThatIsClosedIsToldBeforeWhoClosedIt) {
   Exits exits;
   std::string when_closed;
-  auto handle = open();
-  ASSERT_TRUE(handle.on_exit("toy", into(exits)));
-  ask(handle, "x");
-  handle.start_close([&](const Outcome&) { when_closed = text(exits); });
+  auto actor = open();
+  ASSERT_TRUE(actor.notify_on_participant_exit("toy", into(exits)));
+  ask(actor, "x");
+  actor.handle().start_close([&](const Outcome&) { when_closed = text(exits); });
   run();
   EXPECT_EQ(when_closed, "toy on a exited: shutdown; ");
   EXPECT_FALSE(exits[0].crash);
@@ -179,67 +179,67 @@ TEST_F(ExitNotifierTest, AConversationThatEndsWithoutTheExitSaysSo) {
   bystanders = 1;
   Exits never, let_go, unplaced, killed;
   {
-    auto handle = open();
-    ASSERT_TRUE(handle.on_exit("toy", into(never)));
-    close(handle);
+    auto actor = open();
+    ASSERT_TRUE(actor.notify_on_participant_exit("toy", into(never)));
+    close(actor);
     EXPECT_EQ(text(never), "toy was never started; ");
-    EXPECT_EQ(told_late(handle), never);
+    EXPECT_EQ(told_late(actor), never);
   }
   {
-    auto handle = open({CrashPolicy::kFail, {ParticipantConfig::attached("helper", toy)}});
-    ASSERT_TRUE(handle.on_exit("helper", into(let_go)));
-    ask(handle, "x");
-    close(handle);
+    auto actor = open({CrashPolicy::kFail, {ParticipantConfig::attached("helper", toy)}});
+    ASSERT_TRUE(actor.notify_on_participant_exit("helper", into(let_go)));
+    ask(actor, "x");
+    close(actor);
     EXPECT_EQ(text(let_go), "helper on a: no exit was seen; ");
     EXPECT_FALSE(let_go[0].at || let_go[0].reason || let_go[0].crash);
   }
   {
-    auto handle = open({CrashPolicy::kFail, {ParticipantConfig::owned(ServiceName{"lower"})}});
-    ASSERT_TRUE(handle.on_exit("lower", into(unplaced)));
-    ask(handle, "x");
+    auto actor = open({CrashPolicy::kFail, {ParticipantConfig::owned(ServiceName{"lower"})}});
+    ASSERT_TRUE(actor.notify_on_participant_exit("lower", into(unplaced)));
+    ask(actor, "x");
     EXPECT_EQ(text(unplaced), "lower was never started; ");
   }
   {
-    auto handle = open();
-    ASSERT_TRUE(handle.on_exit("toy", into(killed)));
-    ask(handle, "stubborn");
-    close(handle);
+    auto actor = open();
+    ASSERT_TRUE(actor.notify_on_participant_exit("toy", into(killed)));
+    ask(actor, "stubborn");
+    close(actor);
     EXPECT_TRUE(killed.empty());
     run_for(2s);
     EXPECT_EQ(text(killed), "toy on a: no exit was seen; ") << "killed, and not waited for";
-    EXPECT_EQ(told_late(handle), killed);
+    EXPECT_EQ(told_late(actor), killed);
   }
 }
 
 TEST_F(ExitNotifierTest, AConversationThatIsKilledSaysSo) {
   Exits exits;
-  auto handle = open();
-  ASSERT_TRUE(handle.on_exit("toy", into(exits)));
-  ask(handle, "x");
-  scheduler->exit(handle.pid(), ExitReason::kill());
+  auto actor = open();
+  ASSERT_TRUE(actor.notify_on_participant_exit("toy", into(exits)));
+  ask(actor, "x");
+  scheduler->exit(actor.pid(), ExitReason::kill());
   run();
   EXPECT_EQ(text(exits), "toy on a: no exit was seen; ");
-  EXPECT_EQ(told_late(handle), exits);
+  EXPECT_EQ(told_late(actor), exits);
 }
 
 TEST_F(ExitNotifierTest, AConversationThatIsKilledKeepsTheExitThatWasRecorded) {
   Exits exits;
-  auto handle = open();
-  ask(handle, "last");
-  scheduler->exit(handle.pid(), ExitReason::kill());
+  auto actor = open();
+  ask(actor, "last");
+  scheduler->exit(actor.pid(), ExitReason::kill());
   run();
-  EXPECT_EQ(text(told_late(handle)), "toy on a exited: normal; ");
+  EXPECT_EQ(text(told_late(actor)), "toy on a exited: normal; ");
 }
 
 TEST_F(ExitNotifierTest, AHandleThatOutlivesTheNodeIsToldToo) {
   Exits exits;
   std::string state;
-  auto handle = open();
-  ask(handle, "x");
-  ASSERT_TRUE(handle.on_exit("toy", into(exits)));
-  ASSERT_TRUE(handle.on_exit("toy", [&](const ParticipantExit&) {
-    state = name_of(handle.query_state().phase);
-    handle.start_ask(Payload{"x"}, {}, [&](const Outcome& outcome) {
+  auto actor = open();
+  ask(actor, "x");
+  ASSERT_TRUE(actor.notify_on_participant_exit("toy", into(exits)));
+  ASSERT_TRUE(actor.notify_on_participant_exit("toy", [&](const ParticipantExit&) {
+    state = name_of(actor.state().phase);
+    actor.handle().start_ask(Payload{"x"}, {}, [&](const Outcome& outcome) {
       state += outcome ? " answered" : " " + std::string{name_of(outcome.error().code)};
     });
   }));
@@ -247,38 +247,38 @@ TEST_F(ExitNotifierTest, AHandleThatOutlivesTheNodeIsToldToo) {
   scheduler.reset();
   EXPECT_EQ(text(exits), "toy on a: no exit was seen; ");
   EXPECT_EQ(state, "Failed ConversationFailed") << "it may call, even then";
-  EXPECT_EQ(told_late(handle), exits);
+  EXPECT_EQ(told_late(actor), exits);
 }
 
 TEST_F(ExitNotifierTest, ItOutlivesActors) {
   Exits exits;
-  auto handle = open();
-  ASSERT_TRUE(handle.on_exit("toy", into(exits)));
-  ask(handle, "x");
+  auto actor = open();
+  ASSERT_TRUE(actor.notify_on_participant_exit("toy", into(exits)));
+  ask(actor, "x");
   for (int i = 0; i < 3; ++i) {
-    scheduler->exit(handle.actor_pid().value(), ExitReason::kill());
+    scheduler->exit(actor.handle().actor_pid().value(), ExitReason::kill());
     run();
   }
   EXPECT_TRUE(exits.empty());
   // the exit comes while there is no actor
-  scheduler->exit(handle.actor_pid().value(), ExitReason::kill());
-  scheduler->exit(*handle.query_state().participants[0].pid, ExitReason::kill());
+  scheduler->exit(actor.handle().actor_pid().value(), ExitReason::kill());
+  scheduler->exit(*actor.state().participants[0].pid, ExitReason::kill());
   run();
   EXPECT_EQ(text(exits), "toy on a crashed: killed; ");
-  EXPECT_EQ(handle.query_state().crashes.size(), 1U);
-  EXPECT_EQ(told_late(handle), exits);
+  EXPECT_EQ(actor.state().crashes.size(), 1U);
+  EXPECT_EQ(told_late(actor), exits);
 }
 
 TEST_F(ExitNotifierTest, AnActorThatCrashesForGoodIsNoExitOfAParticipant) {
   Exits exits;
   ConversationConfig config{CrashPolicy::kFail, {ParticipantConfig::owned(kToy)}};
   config.actor_restarts_max = 0;
-  auto handle = open(config);
-  ASSERT_TRUE(handle.on_exit("toy", into(exits)));
-  ask(handle, "x");
-  scheduler->exit(handle.actor_pid().value(), ExitReason::kill());
+  auto actor = open(config);
+  ASSERT_TRUE(actor.notify_on_participant_exit("toy", into(exits)));
+  ask(actor, "x");
+  scheduler->exit(actor.handle().actor_pid().value(), ExitReason::kill());
   run();
-  EXPECT_EQ(handle.query_state().phase, Phase::kFailed);
+  EXPECT_EQ(actor.state().phase, Phase::kFailed);
   EXPECT_EQ(text(exits), "toy on a exited: shutdown; ");
   EXPECT_FALSE(exits[0].crash);
 }
@@ -287,9 +287,9 @@ TEST_F(ExitNotifierTest, ALostNodeIsToldWithItsEvidence) {
   directory.publish(
       {{{NodeName{"b"}, Incarnation{5}, MemberState::kJoined, false, {kToy}, {}}}, true, 1 << 20});
   Exits exits;
-  auto handle = open();
-  ASSERT_TRUE(handle.on_exit("toy", into(exits)));
-  ask(handle, "x");
+  auto actor = open();
+  ASSERT_TRUE(actor.notify_on_participant_exit("toy", into(exits)));
+  ask(actor, "x");
   const auto request = std::get<signal::SpawnRequest>(forwarded.at(0));
   const Pid instance{NodeName{"b"}, Incarnation{5}, Serial{77}};
   const LinkId link{instance > request.from ? 3U : 2U};
@@ -304,33 +304,34 @@ TEST_F(ExitNotifierTest, ALostNodeIsToldWithItsEvidence) {
   EXPECT_EQ(exits[0].reason->evidence, evidence);
   EXPECT_EQ(exits[0].pid, instance);
   EXPECT_TRUE(exits[0].crash);
-  EXPECT_EQ(handle.query_state().crashes.size(), 1U);
+  EXPECT_EQ(actor.state().crashes.size(), 1U);
 }
 
 TEST_F(ExitNotifierTest, OneThatThrowsIsCountedAndHurtsNobody) {
   Exits exits;
-  auto handle = open();
-  ASSERT_TRUE(
-      handle.on_exit("toy", [](const ParticipantExit&) { throw std::runtime_error("no"); }));
-  ASSERT_TRUE(handle.on_exit("toy", into(exits)));
-  ask(handle, "throw");
+  auto actor = open();
+  ASSERT_TRUE(actor.notify_on_participant_exit(
+      "toy", [](const ParticipantExit&) { throw std::runtime_error("no"); }));
+  ASSERT_TRUE(actor.notify_on_participant_exit("toy", into(exits)));
+  ask(actor, "throw");
   EXPECT_EQ(exits.size(), 1U);
-  EXPECT_TRUE(handle.on_exit("toy", [](const ParticipantExit&) { throw 1; }));
-  EXPECT_EQ(handle.query_state().counters.notifiers_thrown, 2U);
-  EXPECT_EQ(handle.query_state().counters.actor_restarts, 0U);
+  EXPECT_TRUE(actor.notify_on_participant_exit("toy", [](const ParticipantExit&) { throw 1; }));
+  EXPECT_EQ(actor.state().counters.notifiers_thrown, 2U);
+  EXPECT_EQ(actor.state().counters.actor_restarts, 0U);
 }
 
 TEST_F(ExitNotifierTest, ItMayCallBackIntoTheHandle) {
   Exits nested;
   std::string closed;
   Phase phase = Phase::kCreated;
-  auto handle = open();
-  ASSERT_TRUE(handle.on_exit("toy", [&](const ParticipantExit&) {
-    phase = handle.query_state().phase;
-    EXPECT_TRUE(handle.on_exit("toy", into(nested)));
-    handle.start_close([&](const Outcome& outcome) { closed = outcome ? "closed" : "error"; });
+  auto actor = open();
+  ASSERT_TRUE(actor.notify_on_participant_exit("toy", [&](const ParticipantExit&) {
+    phase = actor.state().phase;
+    EXPECT_TRUE(actor.notify_on_participant_exit("toy", into(nested)));
+    actor.handle().start_close(
+        [&](const Outcome& outcome) { closed = outcome ? "closed" : "error"; });
   }));
-  ask(handle, "last");
+  ask(actor, "last");
   EXPECT_EQ(phase, Phase::kActive);
   EXPECT_EQ(nested.size(), 1U);
   EXPECT_EQ(closed, "closed");
@@ -339,9 +340,10 @@ TEST_F(ExitNotifierTest, ItMayCallBackIntoTheHandle) {
 TEST_F(ExitNotifierTest, AHandleInANotifierKeepsTheConversationUntilItIsCalled) {
   auto told = std::make_shared<int>(0);
   {
-    auto handle = open();
-    ask(handle, "x");
-    ASSERT_TRUE(handle.on_exit("toy", [handle, told](const ParticipantExit&) { ++*told; }));
+    auto actor = open();
+    ask(actor, "x");
+    ASSERT_TRUE(actor.notify_on_participant_exit(
+        "toy", [actor, told](const ParticipantExit&) { ++*told; }));
   }
   run_for(60s);
   EXPECT_EQ(supervisor->open(), 1U);
@@ -356,33 +358,35 @@ TEST_F(ExitNotifierTest, AsManyWaitAsTheConfigurationAllows) {
   Exits exits;
   ConversationConfig config{CrashPolicy::kFail, {ParticipantConfig::owned(kToy)}};
   config.exit_notifiers_max = 2;
-  auto handle = open(config);
-  EXPECT_TRUE(handle.on_exit("toy", into(exits)));
-  EXPECT_TRUE(handle.on_exit("toy", into(exits)));
-  EXPECT_EQ(handle.on_exit("toy", into(exits)).error(),
+  auto actor = open(config);
+  EXPECT_TRUE(actor.notify_on_participant_exit("toy", into(exits)));
+  EXPECT_TRUE(actor.notify_on_participant_exit("toy", into(exits)));
+  EXPECT_EQ(actor.notify_on_participant_exit("toy", into(exits)).error(),
             (Error{Errc::kRejected, "2 exit notifiers wait, exit-notifiers-max is 2"}));
-  ask(handle, "last");
+  ask(actor, "last");
   EXPECT_EQ(exits.size(), 2U) << "one that was refused is not called";
-  for (int i = 0; i < 5; ++i) EXPECT_TRUE(handle.on_exit("toy", into(exits))) << "none waits";
+  for (int i = 0; i < 5; ++i)
+    EXPECT_TRUE(actor.notify_on_participant_exit("toy", into(exits))) << "none waits";
   EXPECT_EQ(exits.size(), 7U);
 }
 
 TEST_F(ExitNotifierTest, WhatMakesNoSenseIsRefused) {
   Exits exits;
-  auto handle = open();
-  EXPECT_EQ(handle.on_exit("to\ny", into(exits)).error(),
+  auto actor = open();
+  EXPECT_EQ(actor.notify_on_participant_exit("to\ny", into(exits)).error(),
             (Error{Errc::kUsage, "'to\\ny' is no role of this conversation"}));
-  EXPECT_EQ(handle.on_exit("toy", nullptr).error().code, Errc::kUsage);
-  close(handle);
+  EXPECT_EQ(actor.notify_on_participant_exit("toy", nullptr).error().code, Errc::kUsage);
+  close(actor);
   EXPECT_TRUE(exits.empty());
 }
 
 TEST_F(ExitNotifierTest, AProcessIsToldByMessage) {
   struct Watcher final : Process {
-    Watcher(ConversationHandle the_handle, std::string& the_log)
-        : handle_(std::move(the_handle)), log_(the_log) {}
+    Watcher(ConversationActor the_actor, std::string& the_log)
+        : actor_(std::move(the_actor)), log_(the_log) {}
     void on_start(Context& context) override {
-      EXPECT_TRUE(handle_.on_exit("toy", handle_.tell_exit(context.self(), 9)));
+      EXPECT_TRUE(
+          actor_.notify_on_participant_exit("toy", actor_.handle().tell_exit(context.self(), 9)));
     }
     void handle(Context& context, Message message) override {
       auto* local = std::get_if<LocalMessagePtr>(&message);
@@ -391,13 +395,13 @@ TEST_F(ExitNotifierTest, AProcessIsToldByMessage) {
       log_ += std::to_string(told->tag) + " " + to_string(told->exit);
       context.exit(ExitReason::normal());
     }
-    ConversationHandle handle_;
+    ConversationActor actor_;
     std::string& log_;
   };
   std::string log;
-  auto handle = open();
-  scheduler->spawn(std::make_unique<Watcher>(handle, log));
-  ask(handle, "throw");
+  auto actor = open();
+  scheduler->spawn(std::make_unique<Watcher>(actor, log));
+  ask(actor, "throw");
   EXPECT_EQ(log, "9 toy on a crashed: exit status 3");
 }
 
@@ -414,8 +418,8 @@ TEST(ExitNotifierThreads, EachIsCalledExactlyOnceAndAllAreToldTheSame) {
   for (int round = 0; round < 40; ++round) {
     ConversationConfig config{CrashPolicy::kFail, {ParticipantConfig::owned(kToy)}};
     config.exit_notifiers_max = 10'000;
-    auto handle = *supervisor.spawn(config);
-    ASSERT_TRUE(handle.ask(Payload{"x"}, kLong));
+    auto actor = *supervisor.spawn(config);
+    ASSERT_TRUE(actor.handle().ask(Payload{"x"}, kLong));
 
     constexpr int kThreads = 3, kEach = 60;
     struct Told {
@@ -426,11 +430,11 @@ TEST(ExitNotifierThreads, EachIsCalledExactlyOnceAndAllAreToldTheSame) {
     std::atomic<int> begun{0};
     std::vector<std::thread> threads;
     for (int t = 0; t < kThreads; ++t) {
-      threads.emplace_back([handle, t, &told, &begun]() mutable {
+      threads.emplace_back([actor, t, &told, &begun]() mutable {
         ++begun;
         for (int i = 0; i < kEach; ++i) {
           Told& mine = told[static_cast<std::size_t>(t * kEach + i)];
-          EXPECT_TRUE(handle.on_exit("toy", [&mine](const ParticipantExit& exit) {
+          EXPECT_TRUE(actor.notify_on_participant_exit("toy", [&mine](const ParticipantExit& exit) {
             mine.exit = exit;
             ++mine.calls;
           }));
@@ -438,13 +442,13 @@ TEST(ExitNotifierThreads, EachIsCalledExactlyOnceAndAllAreToldTheSame) {
       });
     }
     while (begun.load() < kThreads) std::this_thread::yield();
-    if (round % 2 == 0) scheduler.exit(handle.actor_pid().value(), ExitReason::kill());
-    const Error failed = handle.ask(Payload{"throw"}, kLong).error();
+    if (round % 2 == 0) scheduler.exit(actor.handle().actor_pid().value(), ExitReason::kill());
+    const Error failed = actor.handle().ask(Payload{"throw"}, kLong).error();
     EXPECT_EQ(failed.code, Errc::kParticipantCrashed) << failed.detail;
     for (std::thread& thread : threads) thread.join();
-    EXPECT_TRUE(handle.close(kLong));
+    EXPECT_TRUE(actor.handle().close(kLong));
 
-    const auto crashes = handle.query_state().crashes;
+    const auto crashes = actor.state().crashes;
     ASSERT_EQ(crashes.size(), 1U);
     for (const Told& each : told) {
       ASSERT_EQ(each.calls.load(), 1);

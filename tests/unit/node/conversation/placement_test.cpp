@@ -51,7 +51,7 @@ TEST_F(PlacementTest, EachCandidateIsTriedOnce) {
     const auto node = tried(where);
     ASSERT_TRUE(node);
     all.insert(*node);
-    placement.failed({Errc::kPeerUnreachable, "down"});
+    placement.failed({Errc::kNoService, "not here"});
   }
   EXPECT_EQ(all.size(), 3U);
   EXPECT_EQ(gave_up(where), (Error{Errc::kNoService, "no node offers service 'upper'"}));
@@ -96,6 +96,16 @@ TEST_F(PlacementTest, InRecoveryWhoeverOffersItMayYetComeBack) {
   const Error error = gave_up(where, kStart + 5s);
   EXPECT_EQ(error.code, Errc::kNoService);
   EXPECT_NE(error.detail.find("recovery"), std::string::npos) << error.detail;
+}
+
+TEST_F(PlacementTest, OneThatCouldNotBeReachedIsAskedAgainWhileItIsListed) {
+  const auto where = directory({member("b", 2)});
+  EXPECT_TRUE(tried(where));
+  placement.failed({Errc::kPeerUnreachable, "the session was reset"});
+  EXPECT_TRUE(std::holds_alternative<Placement::Wait>(placement.next(where, {}, random, kStart)));
+  EXPECT_TRUE(tried(where));
+  placement.failed({Errc::kPeerUnreachable, "down"});
+  EXPECT_EQ(gave_up(directory({})).code, Errc::kNoService) << "the directory knows better";
 }
 
 TEST_F(PlacementTest, ARefusalWithAReasonIsTold) {

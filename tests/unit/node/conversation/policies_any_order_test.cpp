@@ -419,6 +419,7 @@ class World {
     const bool was_finished = state_.finished;
     const auto crashes = state_.crashes;
     const auto compensations = state_.compensations;
+    const bool stale = is_of_a_decided_step(input);
     Step result = step(std::move(state_), input, now_);
     state_ = std::move(result.next);
     std::vector<Input> feedback;
@@ -429,9 +430,18 @@ class World {
       EXPECT_EQ(state_.crashes, crashes);
       EXPECT_EQ(state_.compensations, compensations);
     }
+    if (stale) {
+      EXPECT_EQ(state_.compensations, compensations) << "a timer of another step";
+    }
     records_stay(compensations);
     holds();
     for (Input& next : feedback) feed(std::move(next));
+  }
+
+  [[nodiscard]] bool is_of_a_decided_step(const Input& input) const {
+    const auto* fired = std::get_if<input::TimerFired>(&input);
+    return fired != nullptr && fired->which == ConversationTimer::kCompensation &&
+           state_.compensation && state_.compensation->step != fired->number;
   }
 
   void on(effect::Place& place, std::vector<Input>&) {
@@ -489,9 +499,19 @@ class World {
     }
     EXPECT_LE(request.attempt, state_.config->max_attempts);
     EXPECT_LE(request.attempt, tries.size());
+    EXPECT_GT(request.attempt, takers_of(request.id, forward.to)) << "an attempt not counted";
     std::uint32_t& newest = newest_attempt_[request.id];
     EXPECT_GE(request.attempt, newest);
     newest = request.attempt;
+  }
+
+  /// Others that had begun it, or may have.
+  [[nodiscard]] std::size_t takers_of(const MessageId& id, const Pid& but) const {
+    std::size_t takers = 0;
+    for (const auto& [pid, instance] : instances_) {
+      takers += pid != but && instance.taken.contains(id) ? 1U : 0U;
+    }
+    return takers;
   }
 
   void undoes(const effect::Forward& forward, const Instance& instance) {
@@ -656,7 +676,10 @@ class World {
       ASSERT_TRUE(state_.requests.contains(id));
       const auto& request = state_.requests.at(id);
       EXPECT_TRUE(request.sent && !request.outcome);
-      EXPECT_EQ(state_.participants[request.role].status.health, Health::kAlive);
+      const auto& status = state_.participants[request.role].status;
+      EXPECT_EQ(status.health, Health::kAlive);
+      EXPECT_TRUE(instances_.at(*status.pid).cancelled.contains(id))
+          << "nobody told it to leave off";
     }
     if (!compensation.undoing) {
       EXPECT_FALSE(compensation.settling.empty()) << "it waits for nothing";

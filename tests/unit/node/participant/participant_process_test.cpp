@@ -213,6 +213,10 @@ class ParticipantProcessTest : public ::testing::Test {
         case EnvelopeKind::kCompensate:
           text += " compensate";
           break;
+        case EnvelopeKind::kCall:
+        case EnvelopeKind::kOutcome:
+          text += " no participant's";
+          break;
       }
       texts.push_back(text + std::string{sent.envelope.payload.view()});
     }
