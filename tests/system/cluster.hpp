@@ -107,6 +107,8 @@ class Folder {
   Folder& operator=(const Folder&) = delete;
   /// Writes a file and returns its path.
   std::string file(const std::string& name, std::string_view text) const;
+  /// Of a file that may not be there.
+  [[nodiscard]] std::string path(const std::string& name) const { return path_ + "/" + name; }
 
  private:
   std::string path_;

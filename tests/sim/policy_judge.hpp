@@ -1,0 +1,26 @@
+// Judges conversations under crash policies by what survives crashes: the timeline that they told,
+// the ledger of what participants did, and what their users saw.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "common/wire/timeline.hpp"
+#include "tests/sim/policy_workload.hpp"
+
+namespace liminal::sim {
+
+struct PolicyTally {
+  std::uint64_t talks = 0, replies = 0, crashes = 0, reroutes = 0, steps = 0, in_doubt = 0,
+                undone = 0, not_undone = 0, tried_again = 0, compensated = 0,
+                compensation_failed = 0, poisoned = 0, closed = 0, expired = 0, cancelled = 0,
+                orphans = 0, restarts = 0, late_effects = 0;
+};
+
+/// `told` is the timeline of that conversation and `deeds` what was done for it, each in order.
+/// `ended`: its node runs still, so that all of it must be over.
+void judge_policy_talk(const PolicyTalk& talk, const ConversationConfig& config,
+                       const std::vector<TimelineRecord>& told, const DeedLedger& deeds, bool ended,
+                       Violations& violations, PolicyTally& tally);
+
+}  // namespace liminal::sim
