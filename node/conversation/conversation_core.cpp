@@ -20,6 +20,10 @@ void Decision::enter(Phase phase, const std::string& why) {
   ++context_.revision;
   TimelineRecord entered = record(TimelineEvent::kPhase);
   entered.text = std::string{name_of(phase)} + (why.empty() ? "" : ": " + why);
+  if (is_terminal(phase) && context_.counters.not_noted > 0) {
+    entered.text +=
+        "; " + std::to_string(context_.counters.not_noted) + " sends and answers were not noted";
+  }
   note(std::move(entered));
 }
 

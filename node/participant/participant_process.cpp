@@ -5,6 +5,9 @@
 namespace liminal {
 namespace {
 
+// Records of one participant; its conversation keeps to as many, and says what it left out.
+constexpr std::size_t kToldMax = 2000;
+
 // How often what waits for the lease looks for it.
 constexpr Duration kLeaseLook = std::chrono::milliseconds{50};
 
@@ -267,7 +270,8 @@ Envelope ParticipantProcess::answer_to(const Debt& debt, MessageId id, EnvelopeK
 void ParticipantProcess::tell(Context& context, TimelineEvent event, const Debt& debt,
                               std::string_view text) {
   TimelineRecorder* const timeline = ledger().timeline;
-  if (timeline == nullptr || !timeline->wanted()) return;
+  if (timeline == nullptr || !timeline->wanted() || told_ >= kToldMax) return;
+  ++told_;
   timeline->record({.conversation = debt.conversation,
                     .event = event,
                     .at = context.now().time_since_epoch(),

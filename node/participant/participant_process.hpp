@@ -139,6 +139,7 @@ class ParticipantProcess : public Process {
   bool interrupted_ = false;               // what is carried out was told to end
   std::optional<Debt>
       overdue_;           // what ran for this one, which expired, does; the current one waits
+  std::size_t told_ = 0;  // to the timeline
   bool crashed_ = false;  // exit() was called, for whatever reason: nothing more is begun
   bool leaving_ = false;
 

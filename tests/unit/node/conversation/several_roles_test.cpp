@@ -108,6 +108,22 @@ TEST_F(SeveralRolesTest, OneThatLeavesLeavesTheOthersAtWork) {
   EXPECT_EQ(told(6).substr(0, 15), "ParticipantLeft");
 }
 
+TEST_F(SeveralRolesTest, SendsAndAnswersAreNotedWithinABoundAndTheRestIsCounted) {
+  assemble();
+  answer(1, kReserveOnA);
+  for (std::uint64_t n = 2; n <= 600; ++n) {
+    send(n, ReplyMode::kNone, "charge");
+    EXPECT_EQ(notes.size(), n <= 500 ? 1U : 0U) << n;
+    answer(n, kChargeOnB, EnvelopeKind::kDone);
+  }
+  EXPECT_EQ(state.counters.not_noted, 200U);
+  exit(kChargeOnB);
+  ASSERT_FALSE(notes.empty());
+  EXPECT_EQ(noted().front(), "crashed") << "what is no routine is always noted";
+  EXPECT_NE(notes[1].text.find("200 sends and answers were not noted"), std::string::npos)
+      << notes[1].text;
+}
+
 // --- modes ---
 
 TEST(ConversationMode, DecidesWhereRepliesGoUnlessASendSays) {
