@@ -122,8 +122,7 @@ void ConversationProcess::on_message(Context& context, message::Received receive
                        inputs);
     return hear(std::move(inputs));
   }
-  const bool known = attached_.contains(received.from) || instances_.contains(received.from);
-  if (!known || answers_ >= config_->requests_max) {
+  if (!linked_.contains(received.from) || answers_ >= config_->requests_max) {
     cell_->count_dropped_answer();
     context.dead_letter(DeadLetterCause::kLateReply, received.from, context.self(),
                         received.envelope);
@@ -146,36 +145,9 @@ void ConversationProcess::on_message(Context& context, message::Exited exited) {
   gone(std::move(exited.from), std::move(exited.reason));
 }
 
-/// What one node's death ends is decided as one: its exits come one after the other.
 void ConversationProcess::gone(Pid participant, ExitReason reason) {
-  instances_.erase(participant);
-  attached_.erase(participant);
-  if (reason.kind != ExitKind::kNoConnection) {
-    enqueue(input::ParticipantsExited{{{std::move(participant), std::move(reason)}}});
-    return;
-  }
-  const NodeLife node{participant.node, participant.incarnation};
-  auto& exits = fallen_[node];
-  exits.push_back({std::move(participant), std::move(reason)});
-  if (holds_any_on(node)) return;
-  enqueue(input::ParticipantsExited{std::move(exits)});
-  fallen_.erase(node);
-}
-
-bool ConversationProcess::holds_any_on(const NodeLife& node) const {
-  const auto is_there = [&](const Pid& pid) {
-    return pid.node == node.first && pid.incarnation == node.second;
-  };
-  return std::any_of(attached_.begin(), attached_.end(), is_there) ||
-         std::any_of(instances_.begin(), instances_.end(),
-                     [&](const auto& instance) { return is_there(instance.first); });
-}
-
-Placement::Shares ConversationProcess::shares() const {
-  Placement::Shares shares;
-  for (const auto& [pid, role] : instances_) ++shares[{pid.node, pid.incarnation}];
-  for (const Pid& pid : attached_) ++shares[{pid.node, pid.incarnation}];
-  return shares;
+  auto exits = linked_.exited(std::move(participant), std::move(reason));
+  if (exits) enqueue(input::ParticipantsExited{*std::move(exits)});
 }
 
 void ConversationProcess::on_message(Context&, message::Down down) {
@@ -236,7 +208,7 @@ void ConversationProcess::on_message(Context& context, message::Spawned spawned)
                               "the service cannot compensate on " + spawned.instance->node.value());
     }
     if (spawned.instance) {
-      instances_.emplace(*spawned.instance, role);
+      linked_.add_instance(*spawned.instance);
       end_search(context, role,
                  input::ParticipantReady{role, *spawned.instance, spawned.compensates,
                                          search.placement.reason()});
@@ -420,7 +392,7 @@ Input ConversationProcess::place_here(Context& context, const effect::Place& pla
   auto made = make_here_();
   if (!made) return input::ParticipantUnavailable{place.role, std::move(made.error())};
   const Pid pid = context.spawn_link(std::move(made->process));
-  instances_.emplace(pid, place.role);
+  linked_.add_instance(pid);
   return input::ParticipantReady{place.role, pid, made->compensates, "made for it on its node"};
 }
 
@@ -441,8 +413,8 @@ void ConversationProcess::carry_out(Context& context, effect::Place& place) {
 
 void ConversationProcess::search_on(Context& context, RoleIndex role) {
   Search& search = searches_.at(role);
-  const auto next =
-      search.placement.next(*directory_.snapshot(), shares(), context.random(), context.now());
+  const auto next = search.placement.next(*directory_.snapshot(), linked_.shares(),
+                                          context.random(), context.now());
   if (const auto* attempt = std::get_if<Placement::Try>(&next)) {
     const auto& owned = std::get<OwnedInstance>(config_->participants[role].who);
     search.spawn = context.spawn_service(attempt->node, owned.service, id_);
@@ -472,12 +444,12 @@ void ConversationProcess::carry_out(Context& context, effect::AbandonPlacement& 
 }
 
 void ConversationProcess::carry_out(Context& context, effect::Link& link) {
-  attached_.insert(link.pid);
+  linked_.attach(link.pid);
   context.link(link.pid);
 }
 
 void ConversationProcess::carry_out(Context& context, effect::Unlink& unlink) {
-  attached_.erase(unlink.pid);
+  linked_.detach(unlink.pid);
   context.unlink(unlink.pid);
 }
 
@@ -542,8 +514,8 @@ void ConversationProcess::carry_out(Context& context, effect::Finish& finish) {
   over_ = true;
   cell_->archive(std::move(finish));
   cell_->tell_exits();  // before who closed it is told
-  for (const auto& [pid, role] : instances_) context.exit(pid, ExitReason::kill());
-  for (const Pid& pid : attached_) context.unlink(pid);
+  for (const Pid& pid : linked_.instances()) context.exit(pid, ExitReason::kill());
+  for (const Pid& pid : linked_.attached()) context.unlink(pid);
   if (actor_) {
     context.unlink(*actor_);
     context.exit(*actor_, ExitReason::shutdown());

@@ -7,12 +7,12 @@
 #include <map>
 #include <memory>
 #include <optional>
-#include <set>
 #include <utility>
 #include <vector>
 
 #include "node/conversation/actor_process.hpp"
 #include "node/conversation/conversation_calls.hpp"
+#include "node/conversation/linked_participants.hpp"
 #include "node/conversation/placement.hpp"
 #include "node/conversation/remote_handles.hpp"
 #include "node/conversation/restart_intensity.hpp"
@@ -60,7 +60,6 @@ class ConversationProcess final : public Process {
     std::optional<SpawnId> spawn;
     TimerId timer;
   };
-  using NodeLife = std::pair<NodeName, Incarnation>;
 
   void on_message(Context& context, message::Received received);
   void on_message(Context& context, message::Exited exited);
@@ -110,8 +109,6 @@ class ConversationProcess final : public Process {
   void carry_out(Context& context, effect::Finish& finish);
 
   void gone(Pid participant, ExitReason reason);
-  [[nodiscard]] bool holds_any_on(const NodeLife& node) const;
-  [[nodiscard]] Placement::Shares shares() const;
   void tell_opened(Context& context);
   [[nodiscard]] Input place_here(Context& context, const effect::Place& place);
   void search_on(Context& context, RoleIndex role);
@@ -141,10 +138,7 @@ class ConversationProcess final : public Process {
   RemoteHandles elsewhere_;
   std::size_t handles_here_ = 1;  // origins of handles on this node
   std::map<RoleIndex, Search> searches_;
-  std::map<Pid, RoleIndex> instances_;  // owned ones that have not exited
-  std::set<Pid> attached_;
-  /// Exits of nodes that are gone, until those of all their participants are there.
-  std::map<NodeLife, std::vector<input::ParticipantsExited::Exit>> fallen_;
+  LinkedParticipants linked_;
   std::optional<TimerId> end_timer_, orphan_timer_;
   std::map<TimerId, RoleIndex> repeat_timers_;
   std::map<TimerId, input::TimerFired> core_timers_;
