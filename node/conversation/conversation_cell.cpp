@@ -46,6 +46,10 @@ void ConversationCell::count_dropped_answer() {
   dropped_answers_.fetch_add(1, std::memory_order_relaxed);
 }
 
+void ConversationCell::count_ignored_exit() {
+  exits_ignored_.fetch_add(1, std::memory_order_relaxed);
+}
+
 void ConversationCell::count_actor_restart() {
   actor_restarts_.fetch_add(1, std::memory_order_relaxed);
 }
@@ -63,6 +67,7 @@ ConversationState ConversationCell::snapshot() const {
   copy.counters.actor_restarts += actor_restarts_.load(std::memory_order_relaxed);
   copy.counters.undecided += undecided_.load(std::memory_order_relaxed);
   copy.counters.notifiers_thrown += notifiers_thrown_.load(std::memory_order_relaxed);
+  copy.counters.exits_ignored += exits_ignored_.load(std::memory_order_relaxed);
   copy.counters.calls_ignored += calls_ignored_.load(std::memory_order_relaxed);
   return copy;
 }
@@ -270,7 +275,7 @@ bool ConversationCell::answer(const Question& question, Waiter& waiter) {
   }
   // offered without the lock: a completion may call back
   const std::optional<Outcome> copy = kept ? std::optional{outcome} : std::nullopt;
-  if (waiter.offer(std::move(outcome)) || !copy) return kept;
+  if (offer(waiter, std::move(outcome)) || !copy) return kept;
   const std::lock_guard lock{mutex_};
   if (arrival) {
     inbox_.emplace(*arrival, *copy);
@@ -278,6 +283,15 @@ bool ConversationCell::answer(const Question& question, Waiter& waiter) {
     correlated_.emplace(*receive->request, *copy);
   }
   return true;
+}
+
+/// Completions run in turns that are not their own, as notifiers do.
+bool ConversationCell::offer(Waiter& waiter, Outcome outcome) {
+  const bool taken = waiter.offer(std::move(outcome));
+  if (taken && waiter.completion_threw()) {
+    notifiers_thrown_.fetch_add(1, std::memory_order_relaxed);
+  }
+  return taken;
 }
 
 WaiterId ConversationCell::new_waiter_id() {

@@ -52,6 +52,8 @@ class ConversationCell {
   void publish_actor(std::optional<Pid> actor);
   /// An answer that was refused before the actor saw it.
   void count_dropped_answer();
+  /// An exit signal of who is no participant.
+  void count_ignored_exit();
   void count_actor_restart();
   /// Of a handle elsewhere; it could not be read, or was not its to make.
   void count_ignored_call();
@@ -98,6 +100,9 @@ class ConversationCell {
   /// True if it was a reply from the archive.
   bool answer(const Question& question, Waiter& waiter);
 
+  /// Offers, and counts with the notifiers a completion that throws. False if it was not taken.
+  bool offer(Waiter& waiter, Outcome outcome);
+
   [[nodiscard]] WaiterId new_waiter_id();
 
  private:
@@ -120,7 +125,7 @@ class ConversationCell {
 
   std::atomic<std::uint64_t> next_waiter_{1};
   std::atomic<std::uint64_t> dropped_answers_{0}, actor_restarts_{0}, undecided_{0};
-  std::atomic<std::uint64_t> notifiers_thrown_{0}, calls_ignored_{0};
+  std::atomic<std::uint64_t> notifiers_thrown_{0}, calls_ignored_{0}, exits_ignored_{0};
   std::atomic<bool> exits_may_be_due_{false};  // notifiers wait, and a snapshot came
 
   mutable std::mutex mutex_;
@@ -150,7 +155,7 @@ class Ticket {
 
   /// False if the caller gave up. Nothing follows either way.
   bool redeem(Outcome outcome) {
-    return std::exchange(waiter_, nullptr)->offer(std::move(outcome));
+    return cell_->offer(*std::exchange(waiter_, nullptr), std::move(outcome));
   }
 
   [[nodiscard]] bool is_wanted() const { return waiter_->is_waiting(); }

@@ -220,7 +220,7 @@ MessageId ConversationHandle::start_send(Payload payload, SendOptions options,
                                          std::shared_ptr<Waiter> waiter) {
   const MessageId id = shared_->new_message_id();
   if (auto refusal = why_not_sent(payload, options)) {
-    waiter->offer(tl::unexpected{*std::move(refusal)});
+    shared_->cell->offer(*waiter, tl::unexpected{*std::move(refusal)});
     return id;
   }
   if (options.deadline) options.deadline = std::min(*options.deadline, kDeadlineMax);
@@ -246,7 +246,7 @@ ConversationHandle::Pending ConversationHandle::start_ask(Payload payload, SendO
   const MessageId id = shared_->new_message_id();
   const WaiterId waiter_id = shared_->cell->new_waiter_id();
   if (auto refusal = why_not_sent(payload, options)) {
-    waiter->offer(tl::unexpected{*std::move(refusal)});
+    shared_->cell->offer(*waiter, tl::unexpected{*std::move(refusal)});
     return pending(std::move(waiter), waiter_id, id);
   }
   if (options.deadline) options.deadline = std::min(*options.deadline, kDeadlineMax);

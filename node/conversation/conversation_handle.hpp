@@ -173,7 +173,8 @@ class ConversationHandle {
   };
 
   /// Each calls `completion` once unless cancelled: in some worker's turn, or before it returns
-  /// where the outcome is known at once. A send's and a close's outcome has an empty payload.
+  /// where the outcome is known at once. What it throws is counted (notifiers_thrown) and does
+  /// nothing else. A send's and a close's outcome has an empty payload.
   MessageId start_send(Payload payload, SendOptions options, Completion completion);
   Pending start_receive(std::optional<MessageId> request, Completion completion);
   /// Deadlines are the caller's to set, in `options`; its reply mode is kCorrelated whatever they

@@ -307,7 +307,7 @@ struct ConversationCounters {
   std::uint64_t exits_ignored = 0;    // signals of processes that are no participants, or repeated
   std::uint64_t actor_restarts = 0;
   std::uint64_t undecided = 0;  // inputs given up: deciding them threw, and no actor was left
-  std::uint64_t notifiers_thrown = 0;  // exit notifiers that an exception left
+  std::uint64_t notifiers_thrown = 0;  // notifiers, completions that an exception left
   std::uint64_t deferred = 0;          // times that a request found no room
   std::uint64_t rejected = 0;          // requests that were refused for good
   std::uint64_t held_up = 0;           // requests that were deferred and are not answered yet

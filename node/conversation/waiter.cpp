@@ -19,11 +19,21 @@ bool Waiter::offer(Outcome outcome) {
     if (!completion_) outcome_ = std::move(outcome);
   }
   if (completion_) {
-    completion_(std::move(outcome));
+    try {
+      completion_(std::move(outcome));
+    } catch (...) {
+      const std::lock_guard lock{mutex_};
+      completion_threw_ = true;
+    }
   } else {
     filled_.notify_all();
   }
   return true;
+}
+
+bool Waiter::completion_threw() {
+  const std::lock_guard lock{mutex_};
+  return completion_threw_;
 }
 
 bool Waiter::abandon() {

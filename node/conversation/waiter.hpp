@@ -24,8 +24,10 @@ class Waiter {
   /// Its caller is told.
   explicit Waiter(Completion completion) : completion_(std::move(completion)) {}
 
-  /// False if the caller gave up, or was answered before; the outcome was then not taken.
+  /// False if the caller gave up, or was answered before; the outcome was then not taken. What a
+  /// completion throws goes no further: it runs in a turn that is not its own.
   bool offer(Outcome outcome);
+  [[nodiscard]] bool completion_threw();
 
   /// The caller gives up. False if the outcome was there first.
   bool abandon();
@@ -44,6 +46,7 @@ class Waiter {
   std::mutex mutex_;
   std::condition_variable filled_;
   State state_ = State::kWaiting;   // GUARDED_BY mutex_
+  bool completion_threw_ = false;   // GUARDED_BY mutex_
   std::optional<Outcome> outcome_;  // GUARDED_BY mutex_
 };
 
