@@ -275,6 +275,11 @@ Result<void> ConversationProxy::publish(Context& context, const Payload& state) 
   if (decoded->state.id != ref_.id || decoded->state.participants.empty()) {
     return fail(Errc::kMalformed, "the state of another conversation");
   }
+  // notifiers wait by the place of their role
+  std::vector<std::string> roles;
+  for (const auto& participant : decoded->state.participants) roles.push_back(participant.role);
+  if (roles_.empty()) roles_ = roles;
+  if (roles != roles_) return fail(Errc::kMalformed, "the state of other roles than before");
   cell_->publish_policy(decoded->on_crash);
   cell_->publish_actor(std::move(decoded->actor));
   cell_->publish(std::move(decoded->state));

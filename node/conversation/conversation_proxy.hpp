@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <set>
+#include <string>
 #include <vector>
 
 #include "common/base/backoff.hpp"
@@ -113,6 +114,7 @@ class ConversationProxy final : public Process {
   std::optional<MessageId> watch_;   // the one call that is not waited for
   std::vector<MessageId> received_;  // to be acknowledged
   std::optional<MessageId> acknowledging_;
+  std::vector<std::string> roles_;  // as first told: they never change
   bool handles_gone_ = false, detached_ = false, over_ = false;
 };
 
