@@ -6,6 +6,13 @@
 #include "common/base/text.hpp"
 
 namespace liminal {
+namespace {
+
+// The exits of one node's death come one right after the other: one that is still missing then is
+// not of that death.
+constexpr Duration kExitsHeldMax = std::chrono::milliseconds{50};
+
+}  // namespace
 
 ConversationProcess::ConversationProcess(std::shared_ptr<ConversationRecord> record,
                                          const Directory& directory, TimelineSink timeline,
@@ -60,13 +67,21 @@ void ConversationProcess::handle(Context& context, Message message) {
   pump(context);
   cell_->tell_exits();
   elsewhere_.tell_state(context);
-  over_ ? end_if_not_needed(context) : watch_over_handles(context);
+  if (over_) return end_if_not_needed(context);
+  watch_over_handles(context);
+  watch_over_held_exits(context);
 }
 
 // --- handles elsewhere ---
 
 void ConversationProcess::hear(RemoteHandles::Inputs inputs) {
-  for (Input& input : inputs) enqueue(std::move(input));
+  for (Input& input : inputs) {
+    if (const auto* abandoned = std::get_if<input::ReceiveAbandoned>(&input)) {
+      if (inbox_.drop_call(abandoned->waiter, with_actor_)) continue;
+    }
+    if (std::holds_alternative<input::CancelRequested>(input) && inbox_.has_cancel()) continue;
+    inbox_.push_from_elsewhere(std::move(input));
+  }
 }
 
 /// Orphaned is who has no handle here and none elsewhere.
@@ -83,7 +98,7 @@ void ConversationProcess::after_the_end(Context& context, Message message) {
   RemoteHandles::Inputs none;
   if (auto* received = std::get_if<message::Received>(&message)) {
     if (received->envelope.kind == EnvelopeKind::kCall) {
-      elsewhere_.on_call(context, received->from, std::move(received->envelope), 0, none);
+      elsewhere_.on_call(context, received->from, std::move(received->envelope), {}, none);
     } else {
       context.dead_letter(DeadLetterCause::kLateReply, received->from, context.self(),
                           received->envelope);
@@ -118,17 +133,18 @@ void ConversationProcess::end_if_not_needed(Context& context) {
 void ConversationProcess::on_message(Context& context, message::Received received) {
   if (received.envelope.kind == EnvelopeKind::kCall) {
     RemoteHandles::Inputs inputs;
-    elsewhere_.on_call(context, received.from, std::move(received.envelope), tickets_.size(),
+    elsewhere_.on_call(context, received.from, std::move(received.envelope),
+                       {.other_waiters = tickets_.size(), .undecided = inbox_.from_elsewhere()},
                        inputs);
     return hear(std::move(inputs));
   }
-  if (!linked_.contains(received.from) || answers_ >= config_->requests_max) {
+  if (!linked_.contains(received.from) ||
+      inbox_.answers_of(received.from) >= config_->requests_max) {
     cell_->count_dropped_answer();
     context.dead_letter(DeadLetterCause::kLateReply, received.from, context.self(),
                         received.envelope);
     return;
   }
-  ++answers_;
   enqueue(input::Answered{std::move(received.from), std::move(received.envelope)});
 }
 
@@ -142,12 +158,31 @@ void ConversationProcess::on_message(Context& context, message::Exited exited) {
     enqueue(input::CloseRequested{});  // told from outside to end
     return;
   }
-  gone(std::move(exited.from), std::move(exited.reason));
+  gone(context, std::move(exited.from), std::move(exited.reason));
 }
 
-void ConversationProcess::gone(Pid participant, ExitReason reason) {
-  auto exits = linked_.exited(std::move(participant), std::move(reason));
-  if (exits) enqueue(input::ParticipantsExited{*std::move(exits)});
+/// A process that lives can send an exit signal too: who says that it has exited is taken at its
+/// word, and sees to it that it has.
+void ConversationProcess::gone(Context& context, Pid participant, ExitReason reason) {
+  if (!linked_.contains(participant)) {
+    cell_->count_ignored_exit();
+    return;
+  }
+  context.unlink(participant);
+  if (linked_.instances().contains(participant)) context.exit(participant, ExitReason::kill());
+  enqueue(linked_.exited(std::move(participant), std::move(reason)));
+}
+
+void ConversationProcess::enqueue(std::vector<LinkedParticipants::Exits> fallen) {
+  for (auto& exits : fallen) enqueue(input::ParticipantsExited{std::move(exits)});
+}
+
+void ConversationProcess::watch_over_held_exits(Context& context) {
+  if (linked_.holds_exits()) {
+    if (!held_exits_timer_) held_exits_timer_ = context.start_timer(kExitsHeldMax);
+  } else if (held_exits_timer_) {
+    context.cancel_timer(*std::exchange(held_exits_timer_, std::nullopt));
+  }
 }
 
 void ConversationProcess::on_message(Context&, message::Down down) {
@@ -173,6 +208,10 @@ void ConversationProcess::on_message(Context& context, message::TimerFired fired
     orphaned_ = true;
     enqueue(input::Abandoned{"no handle was left"});
     return;
+  }
+  if (fired.timer == held_exits_timer_) {
+    held_exits_timer_.reset();
+    return enqueue(linked_.release());
   }
   if (const auto core = core_timers_.find(fired.timer); core != core_timers_.end()) {
     enqueue(core->second);
@@ -275,6 +314,7 @@ void ConversationProcess::on_call(Context&, call::Abandon abandon) {
   } else if (!abandon.forget) {
     return;  // answered meanwhile, or never taken
   }
+  if (inbox_.drop_call(abandon.waiter, with_actor_)) return;
   enqueue(input::ReceiveAbandoned{abandon.waiter, abandon.forget});
 }
 
@@ -284,7 +324,7 @@ void ConversationProcess::on_call(Context&, call::Close close) {
 }
 
 void ConversationProcess::on_call(Context&, call::Cancel cancel) {
-  enqueue(input::CancelRequested{std::move(cancel.by)});
+  if (!inbox_.has_cancel()) enqueue(input::CancelRequested{std::move(cancel.by)});
 }
 
 /// What is to be undone is undone, as far as the time goes that its node has left.
@@ -302,9 +342,7 @@ void ConversationProcess::on_call(Context&, call::HandlesBack) { ++handles_here_
 
 // --- deciding ---
 
-void ConversationProcess::enqueue(Input input) {
-  inbox_.push_back(std::make_shared<const Input>(std::move(input)));
-}
+void ConversationProcess::enqueue(Input input) { inbox_.push(std::move(input)); }
 
 /// One input at a time: what its effects feed back (a reply whose caller is gone) must be decided
 /// before the next, or a receive in between would miss it.
@@ -322,8 +360,7 @@ void ConversationProcess::pump(Context& context) {
 /// The first of the inbox was decided: the record has the effects.
 void ConversationProcess::decided(Context& context) {
   with_actor_ = false;
-  if (std::holds_alternative<input::Answered>(*inbox_.front())) --answers_;
-  inbox_.pop_front();
+  inbox_.pop();
   elsewhere_.tell_state(context);  // whoever is told of a crash finds it
   carry_out_all(context, std::exchange(record_->effects, {}));
 }
@@ -332,10 +369,11 @@ void ConversationProcess::carry_out_all(Context& context, std::vector<Effect> ef
   for (Effect& effect : effects) {
     std::visit([&](auto& e) { carry_out(context, e); }, effect);
   }
-  for (auto it = feedback_.rbegin(); it != feedback_.rend(); ++it) {
-    inbox_.push_front(std::make_shared<const Input>(std::move(*it)));
-  }
-  feedback_.clear();
+  inbox_.push_front(std::exchange(feedback_, {}));
+  if (!over_) return;
+  // nothing of this is decided any more: who still waits is answered by the cell
+  inbox_.clear();
+  tickets_.clear();
 }
 
 // --- the actor ---
@@ -362,11 +400,7 @@ void ConversationProcess::on_actor_exit(Context& context, const ExitReason& reas
   }
   cell_->publish_actor(std::nullopt);
   too_many_crashes_ = too_many_crashes(*config_, reason);
-  // a reply that is to be put back comes before any other input
-  const auto next = std::find_if(inbox_.begin(), inbox_.end(), [](const auto& input) {
-    return !std::holds_alternative<input::OfferRefused>(*input);
-  });
-  inbox_.insert(next, std::make_shared<const Input>(input::ActorCrashed{reason}));
+  inbox_.push_urgent(input::ActorCrashed{reason});
 }
 
 /// What cannot be decided here either is given up; its caller is answered at the end. Once the
@@ -377,8 +411,7 @@ void ConversationProcess::decide_alone(Context& context) {
     return;
   }
   cell_->count_undecided();
-  if (std::holds_alternative<input::Answered>(*inbox_.front())) --answers_;
-  inbox_.pop_front();
+  inbox_.pop();
   if (end_timer_) return;
   Step ended = end_by_force(std::move(record_->state), *too_many_crashes_);
   record_->state = std::move(ended.next);
@@ -449,7 +482,7 @@ void ConversationProcess::carry_out(Context& context, effect::Link& link) {
 }
 
 void ConversationProcess::carry_out(Context& context, effect::Unlink& unlink) {
-  linked_.detach(unlink.pid);
+  enqueue(linked_.detach(unlink.pid));
   context.unlink(unlink.pid);
 }
 
@@ -510,12 +543,29 @@ void ConversationProcess::carry_out(Context& context, effect::GiveUp& give_up) {
                       is_ours ? give_up.peer : context.self(), give_up.envelope);
 }
 
+/// Those that their callers did not get and that are not back in the record, in their order.
+void ConversationProcess::put_back_replies() {
+  inbox_.push_front(std::exchange(feedback_, {}));
+  auto replies = inbox_.returned_replies();
+  for (auto it = replies.rbegin(); it != replies.rend(); ++it) {
+    const bool correlated = it->reply.mode == ReplyMode::kCorrelated;
+    cell_->put_back(correlated ? std::optional{it->reply.request} : std::nullopt,
+                    std::move(it->outcome));
+  }
+}
+
 void ConversationProcess::carry_out(Context& context, effect::Finish& finish) {
   over_ = true;
   cell_->archive(std::move(finish));
+  put_back_replies();
   cell_->tell_exits();  // before who closed it is told
   for (const Pid& pid : linked_.instances()) context.exit(pid, ExitReason::kill());
   for (const Pid& pid : linked_.attached()) context.unlink(pid);
+  for (const auto& [role, search] : searches_) {
+    if (search.spawn) context.abandon_spawn(*search.spawn);
+    context.cancel_timer(search.timer);
+  }
+  searches_.clear();
   if (actor_) {
     context.unlink(*actor_);
     context.exit(*actor_, ExitReason::shutdown());

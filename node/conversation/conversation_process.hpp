@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -12,6 +11,7 @@
 
 #include "node/conversation/actor_process.hpp"
 #include "node/conversation/conversation_calls.hpp"
+#include "node/conversation/decision_queue.hpp"
 #include "node/conversation/linked_participants.hpp"
 #include "node/conversation/placement.hpp"
 #include "node/conversation/remote_handles.hpp"
@@ -36,8 +36,9 @@ namespace liminal {
 /// at once, or when no handle on another node has a reply to fetch any more.
 /// However it ends, nobody is left waiting for it.
 ///
-/// Bounds: waiters_max calls; answers that wait to be decided: requests_max, since there can be no
-/// more honest ones.
+/// Bounds: waiters_max calls; inputs that wait to be decided: for handles elsewhere waiters_max,
+/// and what they took back; answers of each participant requests_max, since there can be no more
+/// honest ones.
 class ConversationProcess final : public Process {
  public:
   /// Makes the participants of a conversation that has them on its own node, whatever services
@@ -108,7 +109,10 @@ class ConversationProcess final : public Process {
   void carry_out(Context& context, effect::Note& note);
   void carry_out(Context& context, effect::Finish& finish);
 
-  void gone(Pid participant, ExitReason reason);
+  void gone(Context& context, Pid participant, ExitReason reason);
+  void enqueue(std::vector<LinkedParticipants::Exits> fallen);
+  void watch_over_held_exits(Context& context);
+  void put_back_replies();
   void tell_opened(Context& context);
   [[nodiscard]] Input place_here(Context& context, const effect::Place& place);
   void search_on(Context& context, RoleIndex role);
@@ -126,10 +130,9 @@ class ConversationProcess final : public Process {
   std::optional<Pid> actor_;  // none once it died too often
   RestartIntensity intensity_;
   std::optional<Error> too_many_crashes_;  // the diagnosis, from then on
-  std::deque<std::shared_ptr<const Input>> inbox_;
+  DecisionQueue inbox_;
   std::uint64_t order_ = 0;      // the number of the last decision asked for
   bool with_actor_ = false;      // the first of the inbox is being decided
-  std::size_t answers_ = 0;      // in the inbox
   std::vector<Input> feedback_;  // of the effects being carried out: decided before all else
   bool over_ = false;
   bool orphaned_ = false;  // was told so
@@ -139,7 +142,7 @@ class ConversationProcess final : public Process {
   std::size_t handles_here_ = 1;  // origins of handles on this node
   std::map<RoleIndex, Search> searches_;
   LinkedParticipants linked_;
-  std::optional<TimerId> end_timer_, orphan_timer_;
+  std::optional<TimerId> end_timer_, orphan_timer_, held_exits_timer_;
   std::map<TimerId, RoleIndex> repeat_timers_;
   std::map<TimerId, input::TimerFired> core_timers_;
 };

@@ -1,22 +1,41 @@
 #include "node/conversation/linked_participants.hpp"
 
 #include <algorithm>
+#include <utility>
 
 namespace liminal {
 
-std::optional<LinkedParticipants::Exits> LinkedParticipants::exited(Pid participant,
-                                                                    ExitReason reason) {
+std::vector<LinkedParticipants::Exits> LinkedParticipants::exited(Pid participant,
+                                                                  ExitReason reason) {
   instances_.erase(participant);
   attached_.erase(participant);
-  if (reason.kind != ExitKind::kNoConnection) {
-    return Exits{{std::move(participant), std::move(reason)}};
-  }
   const NodeLife node{participant.node, participant.incarnation};
-  auto& exits = fallen_[node];
-  exits.push_back({std::move(participant), std::move(reason)});
-  if (any_is_on(node)) return std::nullopt;
-  Exits all = std::move(exits);
-  fallen_.erase(node);
+  const bool node_may_be_gone = reason.kind == ExitKind::kNoConnection && !participant.is_local();
+  const bool is_last_there = fallen_.contains(node) && !any_is_on(node);
+  if (node_may_be_gone || is_last_there) {
+    fallen_[node].push_back({std::move(participant), std::move(reason)});
+    return released(node);
+  }
+  return {{{std::move(participant), std::move(reason)}}};
+}
+
+std::vector<LinkedParticipants::Exits> LinkedParticipants::detach(const Pid& pid) {
+  attached_.erase(pid);
+  return released({pid.node, pid.incarnation});
+}
+
+std::vector<LinkedParticipants::Exits> LinkedParticipants::released(const NodeLife& node) {
+  const auto found = fallen_.find(node);
+  if (found == fallen_.end() || any_is_on(node)) return {};
+  std::vector<Exits> all;
+  all.push_back(std::move(found->second));
+  fallen_.erase(found);
+  return all;
+}
+
+std::vector<LinkedParticipants::Exits> LinkedParticipants::release() {
+  std::vector<Exits> all;
+  for (auto& [node, exits] : std::exchange(fallen_, {})) all.push_back(std::move(exits));
   return all;
 }
 

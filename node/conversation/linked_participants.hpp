@@ -2,7 +2,6 @@
 #pragma once
 
 #include <map>
-#include <optional>
 #include <set>
 #include <utility>
 #include <vector>
@@ -14,10 +13,12 @@ namespace liminal {
 
 /// Knows whose exits count, and puts together those of one node's death.
 ///
-/// What one node's death ends is decided as one: its exits come one after the other, and are held
-/// back until no participant of that node is left.
+/// What one node's death ends is decided as one: its exits come one after the other, and those with
+/// `noconnection` are held back until no participant of that node is left. Whether it was that
+/// node's death is not known from one exit, since a process that is linked to a lost one exits with
+/// the same reason: while holds_exits(), the owner calls release() before long.
 ///
-/// Bounds: one entry for each participant, and one for each exit that is held.
+/// Bounds: an entry for each participant, and one for each exit that is held, of participants only.
 /// Thread affinity: that of the conversation's process, which owns it.
 class LinkedParticipants {
  public:
@@ -25,10 +26,13 @@ class LinkedParticipants {
 
   void add_instance(const Pid& instance) { instances_.insert(instance); }
   void attach(const Pid& pid) { attached_.insert(pid); }
-  void detach(const Pid& pid) { attached_.erase(pid); }
 
-  /// Returns what is to be decided now, if anything.
-  [[nodiscard]] std::optional<Exits> exited(Pid participant, ExitReason reason);
+  /// What is to be decided now, in order; the exits of each are one. REQUIRES: contains()
+  [[nodiscard]] std::vector<Exits> exited(Pid participant, ExitReason reason);
+  [[nodiscard]] std::vector<Exits> detach(const Pid& pid);
+  [[nodiscard]] bool holds_exits() const { return !fallen_.empty(); }
+  /// All that are held.
+  [[nodiscard]] std::vector<Exits> release();
 
   [[nodiscard]] bool contains(const Pid& pid) const {
     return instances_.contains(pid) || attached_.contains(pid);
@@ -42,10 +46,11 @@ class LinkedParticipants {
  private:
   using NodeLife = std::pair<NodeName, Incarnation>;
 
+  [[nodiscard]] std::vector<Exits> released(const NodeLife& node);
   [[nodiscard]] bool any_is_on(const NodeLife& node) const;
 
   std::set<Pid> instances_, attached_;
-  /// Exits of nodes that are gone, until those of all their participants are there.
+  /// Exits on nodes that may be gone, until those of all their participants are there.
   std::map<NodeLife, Exits> fallen_;
 };
 

@@ -11,6 +11,8 @@ namespace liminal {
 namespace {
 
 constexpr Duration kDeadlineMax = std::chrono::hours{24 * 365};  // beyond it clocks would overflow
+// Outcomes that the callers of one honest holder may have under way, however small waiters_max is.
+constexpr std::size_t kUntakenAlwaysAllowed = 1024;
 
 RemoteOutcome failed(Errc code, std::string detail) {
   return remote_outcome::Failed{{code, std::move(detail)}, false};
@@ -39,14 +41,15 @@ bool RemoteHandles::needed() const {
     const Holder& holder = entry.second;
     return holder.told != version || !holder.untaken.empty();
   });
-  return owed || !unacknowledged_.empty() || (held() && cell_->has_archive());
+  const bool is_waited_for = !out_of_patience_ && (owed || !unacknowledged_.empty());
+  return is_waited_for || (held() && cell_->has_archive());
 }
 
 // --- calls ---
 
-void RemoteHandles::on_call(Context& context, const Pid& from, Envelope envelope,
-                            std::size_t other_waiters, Inputs& inputs) {
-  other_waiters_ = other_waiters;
+void RemoteHandles::on_call(Context& context, const Pid& from, Envelope envelope, const Load& load,
+                            Inputs& inputs) {
+  load_ = load;
   const CallKey key{from, envelope.id};
   if (takes_no_outcomes(from)) return let_go(context, from, inputs);
   auto call = take_call(envelope);
@@ -102,11 +105,20 @@ std::optional<WaiterId> RemoteHandles::admit(Context& context, Waiting waiting) 
     answer_from_archive(context, waiting);
     return std::nullopt;
   }
-  const std::size_t all = other_waiters_ + this->waiting();
+  const std::size_t all = load_.other_waiters + this->waiting();
   if (all >= config_->waiters_max) {
     settle(context, waiting.call,
            failed(Errc::kRejected, std::to_string(all) + " calls wait, waiters-max is " +
                                        std::to_string(config_->waiters_max)));
+    return std::nullopt;
+  }
+  // those of calls that were given up too: their inputs are still there
+  if (load_.undecided >= config_->waiters_max) {
+    settle(
+        context, waiting.call,
+        failed(Errc::kRejected, std::to_string(load_.undecided) +
+                                    " calls from other nodes are to be decided, waiters-max is " +
+                                    std::to_string(config_->waiters_max)));
     return std::nullopt;
   }
   const WaiterId waiter = cell_->new_waiter_id();
@@ -230,10 +242,17 @@ void RemoteHandles::tell(Context& context, const CallKey& call, const Outcome& o
 
 void RemoteHandles::over(Context& context) {
   over_ = true;
+  if (!holders_.empty()) be_patient(context);
   waiters_.clear();
   for (const auto& [waiter, waiting] : std::exchange(waiting_, {})) {
     answer_from_archive(context, waiting);
   }
+}
+
+void RemoteHandles::be_patient(Context& context) {
+  if (patience_timer_) context.cancel_timer(*patience_timer_);
+  patience_timer_ = context.start_timer(config_->policy_timeout);
+  out_of_patience_ = false;
 }
 
 void RemoteHandles::answer_from_archive(Context& context, const Waiting& waiting) {
@@ -241,6 +260,7 @@ void RemoteHandles::answer_from_archive(Context& context, const Waiting& waiting
   Waiter waiter{[&](Outcome answer) { outcome = std::move(answer); }};
   const bool kept = cell_->answer(waiting.question, waiter);
   if (kept) {
+    be_patient(context);
     const auto& receive = std::get<question::Receive>(waiting.question);
     unacknowledged_.emplace(waiting.call,
                             Unacknowledged{std::nullopt, receive.request, std::nullopt, *outcome});
@@ -342,6 +362,13 @@ bool RemoteHandles::on_refused(Context& context, message::Refused& refused) {
 }
 
 bool RemoteHandles::on_timer(Context& context, TimerId timer) {
+  if (timer == patience_timer_) {
+    patience_timer_.reset();
+    out_of_patience_ = true;
+    for (std::size_t i = 0; i < unacknowledged_.size(); ++i) cell_->count_dropped_answer();
+    unacknowledged_.clear();
+    return true;
+  }
   if (timer != repeat_timer_) return false;
   repeat_timer_.reset();
   bool all_sent = true;
@@ -372,7 +399,8 @@ void RemoteHandles::on_down(const message::Down& down, Inputs& inputs) {
 /// More than an honest one can have asked for.
 bool RemoteHandles::takes_no_outcomes(const Pid& holder) const {
   const auto found = holders_.find(holder);
-  return found != holders_.end() && found->second.untaken.size() > 2 * config_->waiters_max;
+  return found != holders_.end() &&
+         found->second.untaken.size() > std::max(2 * config_->waiters_max, kUntakenAlwaysAllowed);
 }
 
 void RemoteHandles::let_go(Context& context, const Pid& holder, Inputs& inputs) {

@@ -27,11 +27,14 @@ namespace liminal {
 /// State goes to a holder when it asks, at most one at a time, and with each outcome that has room
 /// for it: whoever is told of a crash finds it.
 ///
-/// Once the conversation is over, calls are answered from its archive for as long as it has one.
+/// Once the conversation is over, calls are answered from its archive for as long as it has one and
+/// a handle is held. Nobody else keeps it longer than policy_timeout after the end, or after the
+/// last reply of the archive was sent: by then a connection is back or its node is down.
 ///
 /// Bounds: holders_max; calls that wait, replies that are not acknowledged and outcomes that are
-/// not sent, together with `other_waiters`: waiters_max. A holder that calls on and takes no
-/// outcomes is let go at twice that. Nothing that a holder says is believed
+/// not sent, together with `other_waiters`: waiters_max; no call is taken while as many inputs are
+/// undecided. A holder that calls on and takes no outcomes is let go at twice that, or 1024 where
+/// that is more. Nothing that a holder says is believed
 /// beyond its own calls; what cannot be read is refused and counted.
 /// Thread affinity: that of the conversation's process, which owns it.
 class RemoteHandles {
@@ -40,9 +43,14 @@ class RemoteHandles {
                 std::shared_ptr<ConversationCell> cell, ConversationId id);
 
   using Inputs = std::vector<Input>;
+  /// What the conversation has beside this.
+  struct Load {
+    std::size_t other_waiters = 0;
+    std::size_t undecided = 0;  // inputs that came from here
+  };
 
   /// Each of these appends what the conversation is to decide, in this order.
-  void on_call(Context& context, const Pid& from, Envelope envelope, std::size_t other_waiters,
+  void on_call(Context& context, const Pid& from, Envelope envelope, const Load& load,
                Inputs& inputs);
   void on_down(const message::Down& down, Inputs& inputs);
   /// False if it is about nothing of theirs.
@@ -102,6 +110,7 @@ class RemoteHandles {
 
   [[nodiscard]] bool attach(Context& context, const CallKey& key);
   [[nodiscard]] std::optional<WaiterId> admit(Context& context, Waiting waiting);
+  void be_patient(Context& context);
   void answer_from_archive(Context& context, const Waiting& waiting);
   void give_up(const CallKey& call, bool forget, Inputs& inputs);
   [[nodiscard]] bool takes_no_outcomes(const Pid& holder) const;
@@ -126,10 +135,10 @@ class RemoteHandles {
   std::map<CallKey, WaiterId> waiters_;
   std::map<CallKey, Unacknowledged> unacknowledged_;
   std::size_t untaken_ = 0;  // outcomes, of all holders
-  std::size_t other_waiters_ = 0;
-  std::optional<TimerId> repeat_timer_;
+  Load load_;
+  std::optional<TimerId> repeat_timer_, patience_timer_;
   Backoff repeat_after_;
-  bool over_ = false;
+  bool over_ = false, out_of_patience_ = false;
 };
 
 }  // namespace liminal
