@@ -233,8 +233,8 @@ TEST_F(UnrulyPeers, NobodysNodeDiedWhoExitsHere) {
 }
 
 TEST_F(UnrulyPeers, ExitSignalsOfStrangersAreCountedAndNothingElse) {
-  auto handle = open();
-  EXPECT_EQ(ask(handle, "x"), "ok x");
+  auto handle = open_attached({bystander(), far(61)});
+  EXPECT_EQ(ask(handle, "x", {.role = "role0"}), "ok x");
   for (std::uint64_t i = 0; i < 10; ++i) {
     scheduler.deliver(signal::Exit{far(90 + i % 2), handle.pid(),
                                    ExitReason::noconnection(std::nullopt), std::nullopt});
@@ -242,7 +242,7 @@ TEST_F(UnrulyPeers, ExitSignalsOfStrangersAreCountedAndNothingElse) {
   }
   run();
   EXPECT_EQ(handle.query_state().counters.exits_ignored, 20U);
-  EXPECT_EQ(ask(handle, "y"), "ok y");
+  EXPECT_EQ(ask(handle, "y", {.role = "role0"}), "ok y");
 }
 
 TEST_F(UnrulyPeers, AnInstanceThatSaysItExitedIsTakenAtItsWord) {
@@ -252,27 +252,29 @@ TEST_F(UnrulyPeers, AnInstanceThatSaysItExitedIsTakenAtItsWord) {
 }
 
 TEST_F(UnrulyPeers, OneThatFloodsDropsNobodyElsesAnswer) {
-  const Pid honest = bystander();
   ConversationConfig config{CrashPolicy::kFail,
-                            {ParticipantConfig::attached("honest", honest),
-                             ParticipantConfig::attached("flood", far(61))}};
+                            {ParticipantConfig::attached("flood", far(61)),
+                             ParticipantConfig::attached("honest", far(62))}};
   config.requests_max = 2;
   auto handle = open(config);
-  const Told told = nothing();
-  static_cast<void>(handle.start_ask(Payload{"silent"}, {.role = "flood"}, into(nothing())));
-  run();
-  static_cast<void>(handle.start_ask(Payload{"x"}, {.role = "honest"}, into(told)));
-  for (std::uint64_t i = 0; i < 50; ++i) {
-    scheduler.deliver(signal::Send{far(61),
+  const MessageId asked = send(handle, "x", {.role = "honest"});
+  const auto answer = [&](const Pid& from, const MessageId& request) {
+    scheduler.deliver(signal::Send{from,
                                    handle.pid(),
                                    {.kind = EnvelopeKind::kReply,
-                                    .id = MessageId{88, i},
+                                    .id = MessageId{88, ++calls},
                                     .conversation = handle.id(),
-                                    .parent = MessageId{99, i}}});
-  }
+                                    .parent = request,
+                                    .payload = Payload{"y"}}});
+  };
+  for (std::uint64_t i = 0; i < 3; ++i) answer(far(61), MessageId{99, i});
+  answer(far(62), asked);
   run();
-  EXPECT_EQ(*told, "ok x");
-  EXPECT_GE(handle.query_state().counters.answers_dropped, 48U);
+  const Told told = nothing();
+  static_cast<void>(handle.start_receive(asked, into(told)));
+  run();
+  EXPECT_EQ(*told, "ok y");
+  EXPECT_EQ(handle.query_state().counters.answers_dropped, 3U);
 }
 
 // --- completions ---
