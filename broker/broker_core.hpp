@@ -177,6 +177,8 @@ class BrokerCore {
     control::Join join;
   };
   struct Cancel {
+    NodeName node;  // that was ordered, and alone may answer
+    Incarnation incarnation;
     std::string by;
     std::vector<ConnectionId> askers;  // that wait for the answer
   };
@@ -228,7 +230,7 @@ class BrokerCore {
   void abandon_late_joins();
 
   // conversations
-  [[nodiscard]] bool is_of(const ConversationId& conversation, const Node& node) const;
+  [[nodiscard]] static bool is_ordered_of(const Cancel& cancel, const Node& node);
   void order_cancels(const Node& node);
   void end_cancels(const Node& node);
   void answer_cancel(const ConversationId& conversation, control::CancelOutcome outcome);

@@ -52,7 +52,10 @@ void BrokerCore::on_frame(ConnectionId connection, std::string_view address,
     waiting->second.askers.push_back(connection);
     return;
   }
-  Cancel cancel{"liminal cancel, from " + std::string{address}, {connection}};
+  Cancel cancel{where->node,
+                where->incarnation,
+                "liminal cancel, from " + std::string{address},
+                {connection}};
   if (node->second.control) send(*node->second.control, control::CancelOrder{id, cancel.by});
   cancels_.emplace(id, std::move(cancel));
   effects_.push_back(effect::CancelOrdered{id, where->node, std::string{address}});
@@ -72,8 +75,9 @@ void BrokerCore::on_frame(ConnectionId connection, const control::CancelAnswer& 
     bad_frame(connection, BadFrameReason::kOutOfPlace, "a cancel answer on a data connection");
     return;
   }
-  if (!cancels_.contains(answer.conversation)) return;  // who asked is gone
-  if (!is_of(answer.conversation, node_of(*binding))) {
+  const auto ordered = cancels_.find(answer.conversation);
+  if (ordered == cancels_.end()) return;  // who asked is gone
+  if (!is_ordered_of(ordered->second, node_of(*binding))) {
     bad_frame(connection, BadFrameReason::kOutOfPlace,
               "a cancel answer about another node's conversation");
     return;
@@ -82,23 +86,22 @@ void BrokerCore::on_frame(ConnectionId connection, const control::CancelAnswer& 
                                                      : control::CancelOutcome::kEnded);
 }
 
-bool BrokerCore::is_of(const ConversationId& conversation, const Node& node) const {
-  const auto where = timelines_.find(conversation);
-  return where && where->node == node.member.name && where->incarnation == node.member.incarnation;
+/// What the timelines know may have been forgotten since.
+bool BrokerCore::is_ordered_of(const Cancel& cancel, const Node& node) {
+  return cancel.node == node.member.name && cancel.incarnation == node.member.incarnation;
 }
 
 /// The node has another connection: what was ordered before may not have come.
 void BrokerCore::order_cancels(const Node& node) {
   for (const auto& [id, cancel] : cancels_) {
-    if (is_of(id, node)) send(*node.control, control::CancelOrder{id, cancel.by});
+    if (is_ordered_of(cancel, node)) send(*node.control, control::CancelOrder{id, cancel.by});
   }
 }
 
 void BrokerCore::end_cancels(const Node& node) {
   std::vector<ConversationId> unanswered;
   for (const auto& [id, cancel] : cancels_) {
-    // one that was forgotten meanwhile, too: nobody would answer any more
-    if (is_of(id, node) || !timelines_.find(id)) unanswered.push_back(id);
+    if (is_ordered_of(cancel, node)) unanswered.push_back(id);
   }
   for (const ConversationId& id : unanswered) {
     answer_cancel(id, control::CancelOutcome::kNodeGone);

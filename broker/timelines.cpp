@@ -35,17 +35,23 @@ void Timelines::take(const NodeName& teller, Incarnation incarnation, control::R
                      TimePoint now) {
   counters_.lost += records.lost;
   for (TimelineRecord& record : records.records) take(teller, incarnation, std::move(record), now);
-  for (const control::LeftOut& left_out : records.left_out) take(left_out);
+  for (const control::LeftOut& left_out : records.left_out) take(teller, left_out);
 }
 
-void Timelines::take(const control::LeftOut& left_out) {
+void Timelines::take(const NodeName& teller, const control::LeftOut& left_out) {
   const auto found = conversations_.find(left_out.conversation);
-  if (found == conversations_.end()) {
+  if (found == conversations_.end() || !is_told_by(found->second, teller)) {
     counters_.lost += left_out.routine + left_out.other;
     return;
   }
   found->second.left_out_routine += left_out.routine;
   found->second.left_out_other += left_out.other;
+}
+
+bool Timelines::is_told_by(const Conversation& conversation, const NodeName& node) {
+  if (conversation.holder == node) return true;
+  return std::any_of(conversation.entries.begin(), conversation.entries.end(),
+                     [&](const auto& entry) { return entry.second.teller == node; });
 }
 
 void Timelines::take(const NodeName& teller, Incarnation incarnation, TimelineRecord record,

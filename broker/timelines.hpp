@@ -28,7 +28,8 @@ namespace liminal::broker {
 /// holds more than half of what is kept, its own go, so that a node that tells without end leaves
 /// half to the others. Everything left out is counted.
 ///
-/// Thread-safety: none. Cost: a record O(log conversations + log records).
+/// Thread-safety: none. Cost: a record O(log conversations + log records); what another than the
+/// conversation's node left out O(records).
 class Timelines {
  public:
   struct Limits {
@@ -67,7 +68,7 @@ class Timelines {
     std::uint64_t left_out = 0;   // records for which a bound had no room, here
     std::uint64_t displaced = 0;  // routine records that gave way
     std::uint64_t foreign = 0;    // records of another node's conversation
-    std::uint64_t lost = 0;       // that nodes left out, without saying of which conversation
+    std::uint64_t lost = 0;       // that nodes left out, of no conversation that they tell of
     std::uint64_t forgotten = 0;  // conversations, with all their records
   };
   [[nodiscard]] const Counters& counters() const { return counters_; }
@@ -114,7 +115,8 @@ class Timelines {
   using Found = std::map<ConversationId, Conversation>::iterator;
 
   void take(const NodeName& teller, Incarnation incarnation, TimelineRecord record, TimePoint now);
-  void take(const control::LeftOut& left_out);
+  void take(const NodeName& teller, const control::LeftOut& left_out);
+  [[nodiscard]] static bool is_told_by(const Conversation& conversation, const NodeName& node);
   void note(Found found, const TimelineRecord& record, TimePoint now);
   void keep(Found found, const NodeName& teller, TimelineRecord record, TimePoint now);
   void drop_entry(Found found, std::uint64_t key);

@@ -15,6 +15,7 @@ class ConversationsAtTheBroker : public BrokerCoreTest {
     auto settings = default_settings();
     settings.cluster.timeline_records_max = 10;
     settings.cancels_max = 2;
+    settings.timelines_max = 3;
     core = BrokerCore{settings, Random{7}, now};
   }
   static control::Records records(TimelineEvent event, std::string text = {},
@@ -161,6 +162,34 @@ TEST_F(ConversationsAtTheBroker, ANodeThatIsBackIsOrderedAgain) {
   EXPECT_EQ(orders(resumed, conn(77)), 1u);
   const auto answered = control(conn(77), control::CancelAnswer{kConversation, true});
   EXPECT_EQ(outcomes(answered), Outcomes{kAccepted});
+}
+
+TEST_F(ConversationsAtTheBroker, AnAnswerAboutOneThatWasForgottenMeanwhileIsAnAnswer) {
+  const Joined a = join("a", 1), b = join("b", 2);
+  opens(a);
+  opens(a, {7, 2});
+  cancel();
+  cancel(kAsker, {7, 2});
+  opens(b, {8, 1});  // three are kept
+  opens(join("c", 3), {8, 2});
+  opens(join("d", 4), {8, 3});
+  ASSERT_EQ(core.timelines().find(kConversation), std::nullopt);
+  ASSERT_EQ(core.timelines().find({7, 2}), std::nullopt);
+
+  EXPECT_EQ(outcomes(control(b.control, control::CancelAnswer{kConversation, true})), Outcomes{});
+  EXPECT_EQ(rejected(BadFrameReason::kOutOfPlace), 1u) << "it was not asked";
+  EXPECT_EQ(outcomes(control(a.control, control::CancelAnswer{kConversation, true})),
+            Outcomes{kAccepted});
+  EXPECT_EQ(rejected(BadFrameReason::kOutOfPlace), 1u);
+  EXPECT_EQ(core.cancels_waiting(), 1u);
+
+  static_cast<void>(core.on_closed(a.control, now));
+  const auto resumed = control(conn(77), join_frame("a", 1));
+  EXPECT_EQ(orders(resumed, conn(77)), 1u) << "and it is ordered again";
+  EXPECT_EQ(outcomes(control(b.control, control::Leave{})), Outcomes{}) << "not its node";
+  EXPECT_EQ(core.cancels_waiting(), 1u);
+  EXPECT_EQ(outcomes(control(conn(77), control::Leave{})), Outcomes{kNodeGone});
+  EXPECT_EQ(core.cancels_waiting(), 0u);
 }
 
 // ---- loads ----

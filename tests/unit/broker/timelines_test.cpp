@@ -176,6 +176,22 @@ TEST_F(TimelinesTest, WhatNodesLeftOutIsAddedUp) {
   EXPECT_EQ(kept.counters().lost, 14u);
 }
 
+TEST_F(TimelinesTest, WhatIsLeftOutIsTakenFromThoseWhoTellOfItOnly) {
+  tell(1, kOpened);
+  const control::Records left_out{{}, {{conv(1), 5, 2}}};
+  kept.take(kB, kIncB, left_out, now);  // it may know the id, and has told nothing of it
+  EXPECT_EQ(timeline(1).left_out, (control::LeftOut{conv(1), 0, 0}));
+  EXPECT_EQ(kept.counters().lost, 7u);
+  tell(kB, record(1, kOpened));  // nor is it its own by saying so
+  kept.take(kB, kIncB, left_out, now);
+  EXPECT_EQ(timeline(1).left_out, (control::LeftOut{conv(1), 0, 0}));
+
+  tell(kB, record(1, kBegun));  // a participant's node
+  kept.take(kB, kIncB, left_out, now);
+  EXPECT_EQ(timeline(1).left_out, (control::LeftOut{conv(1), 5, 2}));
+  EXPECT_EQ(kept.counters().lost, 14u);
+}
+
 TEST_F(TimelinesTest, WithoutRoomForRecordsNothingIsKept) {
   limit({.records_max = 0});
   tell(1, kOpened);
