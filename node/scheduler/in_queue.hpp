@@ -1,6 +1,8 @@
 // Where everything that is meant for one process waits for it, in the order sent.
 #pragma once
 
+#include <cstddef>
+#include <map>
 #include <mutex>
 #include <vector>
 
@@ -14,10 +16,19 @@ namespace liminal {
 /// queue, so that it is there at most once. A process is born not resting. Envelopes pass only
 /// while the mailbox behind it has room.
 ///
+/// A Cancel takes no room in it. Of one other node cancels_max() wait unread: more than its
+/// requests here can be, so that only a node that makes them up sees one dropped.
+///
 /// Thread-safety: all functions; the mutex is held for a push or a swap.
 class InQueue {
  public:
-  explicit InQueue(const MailboxBounds& bounds) : room_(bounds) {}
+  explicit InQueue(const MailboxBounds& bounds) : room_(bounds), bounds_(bounds) {}
+
+  /// Of one other node: for all that can wait here, as much again that was cancelled before, and
+  /// what was deferred.
+  [[nodiscard]] static std::size_t cancels_max(const MailboxBounds& bounds) {
+    return 2 * bounds.messages_max + bounds.deferred_max;
+  }
 
   enum class Put {
     kTaken,
@@ -26,6 +37,7 @@ class InQueue {
     kClosed,    // the process has ended
     kDeferred,  // an envelope, and no room: to be sent again
     kRejected,  // the same, for good
+    kDropped,   // a Cancel, and cancels_max() of its node wait
   };
   [[nodiscard]] Put put(Arrival&& arrival) {
     const std::lock_guard lock(mutex_);
@@ -36,11 +48,21 @@ class InQueue {
         if (verdict == MailboxRoom::Verdict::kDefer) return Put::kDeferred;
         if (verdict == MailboxRoom::Verdict::kReject) return Put::kRejected;
       }
+      const auto* cancel = std::get_if<signal::Cancel>(signal);
+      if (cancel != nullptr && !admits_cancel(cancel->from)) return Put::kDropped;
     }
     arrived_.push_back(std::move(arrival));
     if (!resting_) return Put::kTaken;
     resting_ = false;
     return Put::kTakenWake;
+  }
+
+  /// The handler took what a Cancel of `sender` became.
+  void cancel_was_read(const Pid& sender) {
+    if (sender.is_local()) return;
+    const std::lock_guard lock(mutex_);
+    const auto found = cancels_.find(sender.incarnation);
+    if (--found->second == 0) cancels_.erase(found);
   }
 
   /// `sender` will not send again what was deferred.
@@ -74,9 +96,20 @@ class InQueue {
   }
 
  private:
+  // REQUIRES: mutex_ is held
+  [[nodiscard]] bool admits_cancel(const Pid& sender) {
+    if (sender.is_local()) return true;
+    std::size_t& waiting = cancels_[sender.incarnation];
+    if (waiting >= cancels_max(bounds_)) return false;
+    ++waiting;
+    return true;
+  }
+
   std::mutex mutex_;
   // guarded by mutex_:
   MailboxRoom room_;
+  const MailboxBounds& bounds_;
+  std::map<Incarnation, std::size_t> cancels_;  // unread, by the node that sent them; none is 0
   std::vector<Arrival> arrived_;
   bool resting_ = false;
   bool closed_ = false;

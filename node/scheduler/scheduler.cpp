@@ -95,6 +95,8 @@ void Scheduler::Impl::route(Signal signal) {
                     "the mailbox is full, and too much that must come again waits before it "
                     "(mailbox-max " +
                         std::to_string(settings.mailbox.messages_max) + ")");
+    case InQueue::Put::kDropped:  // made up: nobody is owed an answer
+      return dead_letters.add_unseen(DeadLetterCause::kRejected, 1);
   }
 }
 

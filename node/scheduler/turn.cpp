@@ -62,6 +62,8 @@ void Turn::handle_next() {
   Mail mail = process_.mailbox.pop();
   if (const auto* received = std::get_if<message::Received>(&mail.message)) {
     process_.in_queue.room().left(received->envelope);
+  } else if (const auto* cancelled = std::get_if<message::Cancelled>(&mail.message)) {
+    process_.in_queue.cancel_was_read(cancelled->from);
   }
   if (!still_wanted(mail)) return;
   if (clock_ != nullptr) now_ = clock_->now();

@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 #include <string>
 
@@ -199,6 +200,43 @@ TEST_F(MailboxBoundsTest, ACancellingWhoseProcessEndsBeforeItReadsItIsADeadLette
   EXPECT_EQ(troupe.node().dead_letters().total(), 1U);
   troupe.act(a, [&](Context& c) { c.cancel(troupe.pid(sink), first); });  // to the dead: dropped
   EXPECT_EQ(troupe.node().dead_letters().total(), 1U);
+}
+
+TEST_F(MailboxBoundsTest, CancelsOfOneNodeThatAProcessInALongTurnHasNotReadAreBounded) {
+  const std::size_t most = 2 * kMessagesMax + kDeferredMax;
+  const auto cancelled = [&] {
+    const auto seen = troupe.seen(sink);
+    return static_cast<std::size_t>(std::count_if(
+        seen.begin(), seen.end(), [](const auto& line) { return line.starts_with("cancelled"); }));
+  };
+  const auto flood = [&](std::size_t from, std::size_t count) {
+    troupe.post(from, [&, from, count](Context& c) {
+      for (std::size_t i = 0; i < count; ++i) {
+        c.cancel(troupe.pid(from, sink), MessageId{9, i});
+      }
+    });
+  };
+  // In its turn none of them is read.
+  const auto during_a_long_turn = [&](std::size_t count) {
+    troupe.post(sink, [&, count](Context&) {
+      for (std::size_t i = 0; i < count; ++i) {
+        troupe.node().deliver(
+            signal::Cancel{troupe.pid(sink, far), troupe.pid(sink), MessageId{9, i}});
+      }
+    });
+    troupe.run();
+  };
+  during_a_long_turn(most);
+  EXPECT_EQ(cancelled(), most);
+  EXPECT_EQ(troupe.node().dead_letters().total(), 0U);
+  during_a_long_turn(most + 1);
+  EXPECT_EQ(cancelled(), 2 * most);
+  EXPECT_EQ(troupe.node().dead_letters().total(), 1U) << "counted";
+  during_a_long_turn(most);
+  EXPECT_EQ(cancelled(), 3 * most) << "what was read makes room";
+  flood(a, 2 * most);  // of its own node: one for each request that it sent
+  troupe.run();
+  EXPECT_EQ(cancelled(), 5 * most);
 }
 
 TEST_F(MailboxBoundsTest, WhatIsWithdrawnIsNotWaitedFor) {
