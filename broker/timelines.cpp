@@ -70,6 +70,13 @@ void Timelines::take(const NodeName& teller, Incarnation incarnation, TimelineRe
       return;
     }
     own(found, teller, incarnation);
+    if (found->second.standing == ConversationStanding::kNodeLost) {  // so it was not lost
+      set_standing(found, ConversationStanding::kOpen, now);
+    }
+    if (is_known(found->second, record)) {
+      ++counters_.repeated;
+      return;
+    }
     note(found, record, now);
   }
   keep(found, teller, std::move(record), now);
@@ -83,12 +90,19 @@ void Timelines::take(const NodeName& teller, Incarnation incarnation, TimelineRe
   }
 }
 
+/// A node that is back says again what is open, for a broker that may not know.
+bool Timelines::is_known(const Conversation& conversation, const TimelineRecord& record) {
+  if (record.event == TimelineEvent::kOpened) {
+    return !record.text.empty() &&
+           conversation.about == record.text.substr(0, wire::kSummaryBytesMax);
+  }
+  return record.event == TimelineEvent::kPhase && !record.text.empty() &&
+         phase_in(conversation.phase) == record.text;
+}
+
 /// What the summary shows, whether or not there is room for the record.
 void Timelines::note(Found found, const TimelineRecord& record, TimePoint now) {
   Conversation& conversation = found->second;
-  if (conversation.standing == ConversationStanding::kNodeLost) {  // so it was not lost
-    set_standing(found, ConversationStanding::kOpen, now);
-  }
   switch (record.event) {
     case TimelineEvent::kOpened:
       set_text(found, conversation.about, record.text);

@@ -67,6 +67,7 @@ class Timelines {
     std::uint64_t taken = 0;      // records kept, if only for a while
     std::uint64_t left_out = 0;   // records for which a bound had no room, here
     std::uint64_t displaced = 0;  // routine records that gave way
+    std::uint64_t repeated = 0;   // told again by a node that is back, and noted
     std::uint64_t foreign = 0;    // records of another node's conversation
     std::uint64_t lost = 0;       // that nodes left out, of no conversation that they tell of
     std::uint64_t forgotten = 0;  // conversations, with all their records
@@ -117,6 +118,8 @@ class Timelines {
   void take(const NodeName& teller, Incarnation incarnation, TimelineRecord record, TimePoint now);
   void take(const NodeName& teller, const control::LeftOut& left_out);
   [[nodiscard]] static bool is_told_by(const Conversation& conversation, const NodeName& node);
+  [[nodiscard]] static bool is_known(const Conversation& conversation,
+                                     const TimelineRecord& record);
   void note(Found found, const TimelineRecord& record, TimePoint now);
   void keep(Found found, const NodeName& teller, TimelineRecord record, TimePoint now);
   void drop_entry(Found found, std::uint64_t key);

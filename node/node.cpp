@@ -114,9 +114,10 @@ Result<void> Node::begin() {
     const auto cancel = [this](const ConversationId& conversation, const std::string& by) {
       return supervisor_->cancel(conversation, by);
     };
+    const auto retell = [this] { supervisor_->retell(); };
     loop_ = std::make_unique<NodeLoop>(
         NodeLoop::Settings{*settings_.broker, std::move(core), random_seed()}, clock_, *scheduler_,
-        directory_, inbox_, recorder_, NodeLoop::Hooks{load, joined, lease, cancel});
+        directory_, inbox_, recorder_, NodeLoop::Hooks{load, joined, lease, cancel, retell});
   } else {
     run_alone();
   }

@@ -312,6 +312,8 @@ void NodeLoop::carry_out(NodeCore::Effects effects) {
             if (hooks_.lease) hooks_.lease(e.until);
           } else if constexpr (std::is_same_v<Effect, node_effect::KeepRecords>) {
             recorder_.set_records_max(e.records_max);
+            if (e.anew) recorder_.count_anew();
+            if (e.anew && e.records_max > 0 && hooks_.retell) hooks_.retell();
           } else if constexpr (std::is_same_v<Effect, node_effect::Unsuitable>) {
             end(Error{Errc::kUsage, std::move(e.text)});
           } else if constexpr (std::is_same_v<Effect, node_effect::Interrupted>) {

@@ -80,6 +80,8 @@ class NodeLoop {
     std::function<void(TimePoint)> lease = {};  // node_effect::Lease
     /// node_effect::CancelConversation; whether it was open, and is being cancelled.
     std::function<bool(const ConversationId&, const std::string& by)> cancel = {};
+    /// The broker knows nothing of the conversations that are open.
+    std::function<void()> retell = {};
   };
 
   NodeLoop(Settings settings, const Clock& clock, Scheduler& scheduler, Directory& directory,

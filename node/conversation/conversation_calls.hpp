@@ -44,11 +44,13 @@ struct Shutdown {};
 struct HandlesGone {};
 /// There are handles again, made from a reference.
 struct HandlesBack {};
+/// Who keeps the timeline may know nothing of it: it says again what it is and where it stands.
+struct Retell {};
 
 }  // namespace call
 
 using Call = std::variant<call::Send, call::Receive, call::Abandon, call::Close, call::Cancel,
-                          call::Shutdown, call::HandlesGone, call::HandlesBack>;
+                          call::Shutdown, call::HandlesGone, call::HandlesBack, call::Retell>;
 
 class CallMessage final : public LocalMessage {
  public:

@@ -60,6 +60,11 @@ void ConversationCell::count_ignored_call() {
 
 void ConversationCell::count_undecided() { undecided_.fetch_add(1, std::memory_order_relaxed); }
 
+ConversationPhase ConversationCell::phase() const {
+  const std::lock_guard lock{mutex_};
+  return snapshot_.phase;
+}
+
 ConversationState ConversationCell::snapshot() const {
   const std::lock_guard lock{mutex_};
   ConversationState copy = snapshot_;

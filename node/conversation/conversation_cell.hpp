@@ -61,6 +61,7 @@ class ConversationCell {
   void count_undecided();
 
   [[nodiscard]] ConversationState snapshot() const;
+  [[nodiscard]] ConversationPhase phase() const;
   [[nodiscard]] std::optional<Pid> actor() const;
   /// Grows with everything that is published, counters alone excepted. The first is 1.
   [[nodiscard]] std::uint64_t version() const;

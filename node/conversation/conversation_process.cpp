@@ -340,6 +340,16 @@ void ConversationProcess::on_call(Context&, call::HandlesGone) { --handles_here_
 
 void ConversationProcess::on_call(Context&, call::HandlesBack) { ++handles_here_; }
 
+/// As of the last decision: what is being decided now is told when it is.
+void ConversationProcess::on_call(Context& context, call::Retell) {
+  if (!timeline_) return;
+  tell_opened(context);
+  effect::Note phase{{.conversation = id_,
+                      .event = TimelineEvent::kPhase,
+                      .text = std::string{name_of(cell_->phase())}}};
+  carry_out(context, phase);
+}
+
 // --- deciding ---
 
 void ConversationProcess::enqueue(Input input) { inbox_.push(std::move(input)); }

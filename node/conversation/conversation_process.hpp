@@ -79,6 +79,7 @@ class ConversationProcess final : public Process {
   void on_call(Context& context, call::Shutdown);
   void on_call(Context&, call::HandlesGone);
   void on_call(Context&, call::HandlesBack);
+  void on_call(Context& context, call::Retell);
   [[nodiscard]] bool admit(std::optional<std::pair<WaiterId, Ticket>>& waiter);
 
   void start_actor(Context& context);

@@ -69,6 +69,7 @@ class ConversationProxy final : public Process {
   void on_call(Context&, call::Shutdown) {}  // of its own node's conversations only
   void on_call(Context& context, call::HandlesGone);
   void on_call(Context&, call::HandlesBack) {}
+  void on_call(Context&, call::Retell) {}  // its own node tells of it
 
   [[nodiscard]] bool admit(std::optional<std::pair<WaiterId, Ticket>>& waiter);
   void call(Context& context, const RemoteCall& what, Sent sent);

@@ -74,6 +74,17 @@ std::size_t ConversationRegistry::open() const {
   return open_.size();
 }
 
+std::vector<std::pair<ConversationId, Pid>> ConversationRegistry::behind(
+    const std::optional<ConversationId>& id, std::size_t count) const {
+  const std::lock_guard lock{mutex_};
+  std::vector<std::pair<ConversationId, Pid>> some;
+  for (auto each = id ? open_.upper_bound(*id) : open_.begin();
+       each != open_.end() && some.size() < count; ++each) {
+    if (each->second) some.emplace_back(each->first, each->second->pid);
+  }
+  return some;
+}
+
 bool ConversationRegistry::wait_until_none(Duration timeout) {
   std::unique_lock lock{mutex_};
   return none_.wait_for(lock, timeout, [this] { return open_.empty(); });

@@ -8,6 +8,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "node/conversation/conversation_calls.hpp"
@@ -50,6 +51,9 @@ class ConversationRegistry {
   /// nullopt if it is not open.
   [[nodiscard]] std::optional<Open> find(const ConversationId& id) const;
   [[nodiscard]] std::size_t open() const;
+  /// Of those behind `id`, by id, the first `count` at most; nullopt: from the first on.
+  [[nodiscard]] std::vector<std::pair<ConversationId, Pid>> behind(
+      const std::optional<ConversationId>& id, std::size_t count) const;
   /// Blocks until none is open, at most for `timeout`. False if some are.
   [[nodiscard]] bool wait_until_none(Duration timeout);
 

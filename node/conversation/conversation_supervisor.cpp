@@ -8,6 +8,38 @@
 #include "node/conversation/conversation_shared.hpp"
 
 namespace liminal {
+namespace {
+
+/// Has the conversations told again, some at a time; ends when all were, or another one began.
+class Retelling final : public Process {
+ public:
+  Retelling(std::shared_ptr<ConversationRegistry> registry,
+            std::shared_ptr<const std::atomic<std::uint64_t>> newest)
+      : registry_(std::move(registry)), newest_(std::move(newest)), number_(newest_->load()) {}
+
+  void on_start(Context& context) override { go_on(context); }
+  void handle(Context& context, Message message) override {
+    if (std::holds_alternative<message::TimerFired>(message)) go_on(context);
+  }
+
+ private:
+  void go_on(Context& context) {
+    const auto some = registry_->behind(last_, ConversationSupervisor::kRetoldAtOnce);
+    if (some.empty() || newest_->load() != number_) return context.exit(ExitReason::normal());
+    for (const auto& [id, pid] : some) {
+      context.send_local(pid, std::make_unique<CallMessage>(call::Retell{}));
+    }
+    last_ = some.back().first;
+    context.start_timer(ConversationSupervisor::kRetellPause);
+  }
+
+  const std::shared_ptr<ConversationRegistry> registry_;
+  const std::shared_ptr<const std::atomic<std::uint64_t>> newest_;
+  const std::uint64_t number_;
+  std::optional<ConversationId> last_;
+};
+
+}  // namespace
 
 ConversationSupervisor::ConversationSupervisor(Scheduler& scheduler, const Directory& directory,
                                                Settings settings)
@@ -15,6 +47,7 @@ ConversationSupervisor::ConversationSupervisor(Scheduler& scheduler, const Direc
       directory_(directory),
       participants_(settings.participants),
       timeline_(std::move(settings.timeline)),
+      retellings_(std::make_shared<std::atomic<std::uint64_t>>(0)),
       registry_(std::make_shared<ConversationRegistry>(scheduler, settings.conversations_max,
                                                        settings.attachments_max)) {}
 
@@ -111,8 +144,16 @@ Result<ConversationHandle> ConversationSupervisor::attach(const ConversationRef&
 bool ConversationSupervisor::cancel(const ConversationId& id, std::string by) {
   const auto open = registry_->find(id);
   if (!open) return false;
+  const ConversationPhase phase = open->cell->phase();
+  if (phase != ConversationPhase::kCreated && phase != ConversationPhase::kActive) return false;
   registry_->post(open->pid, call::Cancel{std::move(by)});
   return true;
+}
+
+void ConversationSupervisor::retell() {
+  if (!timeline_ || registry_->open() == 0) return;
+  retellings_->fetch_add(1);
+  scheduler_.spawn(std::make_unique<Retelling>(registry_, retellings_));
 }
 
 void ConversationSupervisor::shutdown() {

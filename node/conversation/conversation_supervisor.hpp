@@ -1,7 +1,10 @@
 // Opens the conversations of a node.
 #pragma once
 
+#include <atomic>
+#include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
@@ -65,9 +68,17 @@ class ConversationSupervisor {
   /// Conversations whose process has not ended: over, it stays while others have replies to fetch.
   [[nodiscard]] std::size_t open() const { return registry_->open(); }
 
-  /// Has a conversation end by its policy; does not wait for it. False if it is not open here. `by`
-  /// says who wants it, for people.
+  /// Has a conversation end by its policy; does not wait for it. False if it is not open here: what
+  /// is ending, or being undone already, goes its way. `by` says who wants it, for people.
   bool cancel(const ConversationId& id, std::string by);
+
+  /// Has each open conversation tell the timeline again that it is open, and its phase: another
+  /// broker does not know it, or took it for lost with the incarnation that its node had. Returns
+  /// at once; told in steps, kRetoldAtOnce conversations every kRetellPause, so that the recorder
+  /// has room. Called again meanwhile it begins anew.
+  void retell();
+  static constexpr std::size_t kRetoldAtOnce = 64;
+  static constexpr Duration kRetellPause = std::chrono::milliseconds{20};
 
   /// Refuses new ones and closes all, those under Compensate by undoing what they did; does not
   /// wait for it.
@@ -85,6 +96,7 @@ class ConversationSupervisor {
   const Directory& directory_;
   const ServiceRegistry* const participants_;
   const TimelineSink timeline_;
+  const std::shared_ptr<std::atomic<std::uint64_t>> retellings_;  // begun; theirs too
   std::shared_ptr<ConversationRegistry> registry_;
 };
 

@@ -80,6 +80,8 @@ struct Lease {
 /// The broker keeps so many records of one conversation's timeline; 0: none. At each welcome.
 struct KeepRecords {
   std::uint32_t records_max;
+  /// It knows nothing of this incarnation: what is open is to be told again.
+  bool anew = false;
 };
 /// Somebody wants this conversation of this node cancelled: call on_cancelled().
 struct CancelConversation {

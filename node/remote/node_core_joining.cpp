@@ -214,7 +214,7 @@ void NodeCore::welcomed(control::Welcome welcome, TimePoint now, Effects& effect
   broker_heard_ = now;
   beat_due_ = now;
   loads_.clear();  // all of them follow
-  effects.push_back(KeepRecords{cluster_->timeline_records_max});
+  effects.push_back(KeepRecords{cluster_->timeline_records_max, new_epoch});
   if (new_epoch) begin_epoch(effects);
   count_reports(new_epoch);
 

@@ -96,6 +96,11 @@ void TimelineRecorder::set_records_max(std::uint32_t records_max) {
   lost_ = 0;
 }
 
+void TimelineRecorder::count_anew() {
+  const std::lock_guard lock{mutex_};
+  for (auto& [id, counts] : counts_) counts = {};
+}
+
 control::Records TimelineRecorder::take() {
   const std::lock_guard lock{mutex_};
   control::Records frame{.records = {}};

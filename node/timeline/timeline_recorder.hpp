@@ -50,6 +50,10 @@ class TimelineRecorder {
   /// The broker keeps so many of one conversation. 0: none, and what waits is dropped.
   void set_records_max(std::uint32_t records_max);
 
+  /// Another broker keeps them, or as another incarnation's: each conversation may make as many
+  /// again. What waits goes on waiting.
+  void count_anew();
+
   /// What waits longest, as much as fits into a frame. Local pids are still local.
   [[nodiscard]] control::Records take();
   /// Whether take() would yield nothing.

@@ -8,7 +8,14 @@
 namespace liminal::conformance {
 namespace {
 
-constexpr ClusterSettings kCluster{250ms, 1250ms, 3s, 500ms, 16 << 20, 500ms, 6s};
+constexpr ClusterSettings kCluster{.beat_interval = 250ms,
+                                   .suspect_after = 1250ms,
+                                   .down_after = 3s,
+                                   .reconnect_grace = 500ms,
+                                   .payload_bytes_max = 16 << 20,
+                                   .lease_margin = 500ms,
+                                   .recovery = 6s,
+                                   .timeline_records_max = 1000};
 constexpr Duration kStep = 1ms;
 constexpr Duration kPatience = 60s;
 // Verdicts, close timeouts, sessions with those that are gone.
@@ -134,7 +141,8 @@ class WaitingParticipant final : public ParticipantProcess {
   }
 
   void end(Context& context) {
-    if (ended_) return conclude(context, tl::unexpected{CommandFailure{"it was told to end", true}});
+    if (ended_)
+      return conclude(context, tl::unexpected{CommandFailure{"it was told to end", true}});
     switch (doing_.end) {
       case Doing::End::kReply:
         return finish(context, Payload{doing_.text});
@@ -270,30 +278,41 @@ void Stage::start() {
 
 void Stage::start_node(const std::string& name) {
   NodeCore::Settings settings{.name = NodeName{name}};
-  Host host{std::make_shared<ServiceRegistry>(ServiceRegistry::Settings{.node = settings.name}),
-            std::make_shared<ParticipantLedger>()};
+  std::vector<std::string> here;
   for (const auto& [service, offered] : offered_) {
-    const bool here =
+    const bool is_host =
         std::find(offered.hosts.begin(), offered.hosts.end(), name) != offered.hosts.end();
-    if (across() && !here) continue;
+    if (across() && !is_host) continue;
+    here.push_back(service);
     settings.services.emplace_back(service);
-    if (offered.service.waits) continue;
-    const BehaviourFactory factory = [this, service = service, &told = offered.service,
-                                      node = settings.name] {
-      if (told.fails_to_start) throw std::runtime_error{"does not start"};
-      return std::make_unique<ScriptedBehaviour>(*this, service, told, node);
-    };
-    const auto added =
-        host.registry->add(ServiceName{service}, factory,
-                           offered.service.compensates ? Undo::kCompensates : Undo::kNone);
-    if (!added) throw std::logic_error{added.error().detail};
   }
   const NodeName node_name = settings.name;
-  index_[name] = world_.start_node(std::move(settings),
-                                   [this, host, node_name](const signal::SpawnRequest& request) {
-                                     return make(host, node_name, request);
-                                   });
-  hosts_.push_back(host);
+  const std::size_t index = world_.nodes();
+  index_[name] = index;
+  world_.start_node(std::move(settings),
+                    [this, index, node_name](const signal::SpawnRequest& request) {
+                      return make(hosts_[index], node_name, request);
+                    });
+  hosts_.push_back(make_host(world_.node(index), here));
+}
+
+Stage::Host Stage::make_host(sim::World::Node& node, const std::vector<std::string>& services) {
+  Host host{std::make_shared<ServiceRegistry>(
+                ServiceRegistry::Settings{.node = node.name(), .timeline = &node.timeline()}),
+            std::make_shared<ParticipantLedger>()};
+  host.waiting->timeline = &node.timeline();
+  for (const std::string& service : services) {
+    const Service& told = offered_.at(service).service;
+    if (told.waits) continue;
+    const BehaviourFactory factory = [this, service, &told, name = node.name()] {
+      if (told.fails_to_start) throw std::runtime_error{"does not start"};
+      return std::make_unique<ScriptedBehaviour>(*this, service, told, name);
+    };
+    const auto added = host.registry->add(ServiceName{service}, factory,
+                                          told.compensates ? Undo::kCompensates : Undo::kNone);
+    if (!added) throw std::logic_error{added.error().detail};
+  }
+  return host;
 }
 
 Result<Scheduler::Instance> Stage::make(const Host& host, const NodeName& node,

@@ -212,6 +212,7 @@ class Stage : public ::testing::TestWithParam<Where> {
     std::shared_ptr<ParticipantLedger> waiting;  // of the participants that wait
   };
 
+  [[nodiscard]] Host make_host(sim::World::Node& node, const std::vector<std::string>& services);
   [[nodiscard]] Result<Scheduler::Instance> make(const Host& host, const NodeName& node,
                                                  const signal::SpawnRequest& request);
   void note(std::string action, const std::string& service, const NodeName& node,

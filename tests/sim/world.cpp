@@ -135,6 +135,8 @@ void World::Node::carry_out(NodeCore::Effects effects) {
             participants_->lease_until.store(e.until);
           } else if constexpr (std::is_same_v<Effect, node_effect::KeepRecords>) {
             recorder_.set_records_max(e.records_max);
+            if (e.anew) recorder_.count_anew();
+            if (e.anew && e.records_max > 0) supervisor_->retell();
           } else if constexpr (std::is_same_v<Effect, node_effect::CancelConversation>) {
             const bool accepted =
                 cancel_ ? cancel_(e.conversation, e.by) : supervisor_->cancel(e.conversation, e.by);
@@ -179,6 +181,10 @@ std::size_t World::start_node(NodeCore::Settings settings, Scheduler::ServiceFac
   if (settings_.timeline) {
     supervision.timeline = [this, index](TimelineRecord record) {
       settings_.timeline(index, std::move(record));
+    };
+  } else {
+    supervision.timeline = [&fresh](TimelineRecord record) {
+      fresh.recorder_.record(std::move(record));
     };
   }
   fresh.supervisor_ = std::make_unique<ConversationSupervisor>(fresh.scheduler_, fresh.directory_,

@@ -33,7 +33,7 @@ class World {
     Duration delay_min = std::chrono::microseconds{50};
     Duration delay_max = std::chrono::milliseconds{5};
     MailboxBounds mailbox = {};  // of every process on every node
-    /// Told what happens in the conversations of each node, by its index.
+    /// Told what happens in the conversations of each node, by its index. Empty: the broker is.
     std::function<void(std::size_t node, TimelineRecord)> timeline = {};
   };
 
