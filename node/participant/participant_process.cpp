@@ -46,6 +46,9 @@ bool is_whole(const Envelope& envelope) {
 
 }  // namespace
 
+ParticipantProcess::ParticipantProcess(ParticipantSlot slot, std::optional<ServiceCommand> undo)
+    : slot_(std::move(slot)), undo_(std::move(undo)) {}
+
 void ParticipantProcess::handle(Context& context, Message message) {
   if (crashed_) return;
   if (auto* received = std::get_if<message::Received>(&message)) {

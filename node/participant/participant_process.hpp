@@ -49,8 +49,7 @@ class ParticipantProcess : public Process {
 
  protected:
   /// `undo`: undoes requests in the derived class's stead.
-  explicit ParticipantProcess(ParticipantSlot slot, std::optional<ServiceCommand> undo = {})
-      : slot_(std::move(slot)), undo_(std::move(undo)) {}
+  explicit ParticipantProcess(ParticipantSlot slot, std::optional<ServiceCommand> undo = {});
 
   /// Carries `request` out: ends in one finish(), conclude(), never_began(), crash() or leave(),
   /// before it returns or from on_local() or on_own_timer().
