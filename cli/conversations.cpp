@@ -112,7 +112,7 @@ ExitCode cancel(const std::string& endpoint, Duration connect_timeout, Duration 
       return ExitCode::kDone;
     case control::CancelOutcome::kEnded:
       return report({Errc::kConversationFailed,
-                     "conversation " + id + " on node " + node + " has ended already"});
+                     "conversation " + id + " on node " + node + " is ending, or has ended"});
     case control::CancelOutcome::kUnknown:
       return report(unknown(client, conversation));
     case control::CancelOutcome::kNodeGone:
