@@ -51,7 +51,7 @@ class HostileCalls : public ::testing::Test {
     snapshot.incarnation = Incarnation{7};
     directory.publish(std::move(snapshot));
     auto opened = supervisor.spawn({CrashPolicy::kFail, {ParticipantConfig::owned(kEcho)}});
-    handle.emplace(*std::move(opened));
+    handle.emplace(opened->handle());
     run();
   }
 
@@ -235,7 +235,7 @@ TEST_F(HostileCalls, AReplyThatMayNotTravelEndsInAnError) {
 TEST_F(HostileCalls, AHolderThatCallsAndTakesNoOutcomesIsLetGo) {
   ConversationConfig few{CrashPolicy::kFail, {ParticipantConfig::owned(kEcho)}};
   few.waiters_max = 4;
-  handle.emplace(*supervisor.spawn(few));
+  handle.emplace(supervisor.spawn(few)->handle());
   run();
   call(kPeer, remote_call::Watch{});
   std::vector<Envelope> sent;
@@ -257,7 +257,8 @@ TEST_F(HostileCalls, NothingThatStrangersSayHurtsThoseWhoCallHere) {
   for (std::uint64_t seed = 0; seed < 60; ++seed) {
     SCOPED_TRACE(::testing::Message() << "seed " << seed);
     Random random{seed};
-    handle.emplace(*supervisor.spawn({CrashPolicy::kFail, {ParticipantConfig::owned(kEcho)}}));
+    handle.emplace(
+        supervisor.spawn({CrashPolicy::kFail, {ParticipantConfig::owned(kEcho)}})->handle());
     run();
     std::vector<MessageId> said{MessageId{1, 1}};
     const auto some = [&] { return said[random.below(said.size())]; };
