@@ -243,7 +243,7 @@ TEST_F(HostileCalls, AHolderThatCallsAndTakesNoOutcomesIsLetGo) {
   scheduler.deliver(signal::Refusal{kPeer, handle->pid(), sent[0].id,
                                     signal::RefusalKind::kDeferred, "", sent[0]});
   run();
-  for (int i = 0; i < 10; ++i) call(kPeer, remote_call::Cancel{"me"});
+  for (int i = 0; i <= 1024; ++i) call(kPeer, remote_call::Cancel{"me"});
   bool told_to_end = false;
   for (const Signal& signal : out) {
     const auto* exit = std::get_if<signal::Exit>(&signal);
