@@ -1,6 +1,5 @@
 // Participants: how they come, and what their exits mean. Fail and RouteToNext.
 #include <algorithm>
-#include <tuple>
 #include <utility>
 
 #include "common/base/text.hpp"
