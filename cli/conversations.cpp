@@ -9,6 +9,7 @@
 #include "cli/output.hpp"
 #include "cli/timeline_view.hpp"
 #include "common/base/text.hpp"
+#include "node/conversation/conversation_ref.hpp"
 
 namespace liminal::cli {
 namespace {
@@ -46,11 +47,7 @@ ExitCode print(const std::string& text) {
 }  // namespace
 
 Result<ConversationId> conversation_argument(const std::string& text) {
-  constexpr std::size_t kDigits = 16;  // of each half
-  if (text.size() == 2 * kDigits) {
-    const auto high = from_hex(text.substr(0, kDigits)), low = from_hex(text.substr(kDigits));
-    if (high && low) return ConversationId{*high, *low};
-  }
+  if (const auto id = parse_conversation_id(text)) return *id;
   return fail(Errc::kUsage, "conversation '" + escaped_tail(text, 100) +
                                 "' on the command line: write its 32 hex digits, as `liminal "
                                 "conversations` prints them");

@@ -2,7 +2,6 @@
 
 #include <charconv>
 #include <cstdint>
-#include <optional>
 
 #include "common/base/text.hpp"
 
@@ -23,6 +22,14 @@ std::optional<std::uint64_t> decimal(std::string_view text) {
 
 }  // namespace
 
+std::optional<ConversationId> parse_conversation_id(std::string_view text) {
+  if (text.size() != 2 * kHexDigits) return std::nullopt;
+  const auto high = from_hex(text.substr(0, kHexDigits));
+  const auto low = from_hex(text.substr(kHexDigits));
+  if (!high || !low) return std::nullopt;
+  return ConversationId{*high, *low};
+}
+
 std::string ConversationRef::to_string() const {
   return liminal::to_string(id) + "@" + pid.node.value() + "/" + to_hex(pid.incarnation.value()) +
          "/" + std::to_string(pid.serial.value());
@@ -34,12 +41,11 @@ Result<ConversationRef> ConversationRef::parse(std::string_view text) {
                          "'" + escaped_tail(text, 200) +
                              "' refers to no conversation: right is ID@NODE/INCARNATION/SERIAL");
   };
-  const auto high = from_hex(text.substr(0, kHexDigits));
-  if (!high || text.size() <= 2 * kHexDigits || text[2 * kHexDigits] != '@') return wrong();
-  const auto low = from_hex(text.substr(kHexDigits, kHexDigits));
+  const auto conversation = parse_conversation_id(text.substr(0, 2 * kHexDigits));
+  if (!conversation || text.size() <= 2 * kHexDigits || text[2 * kHexDigits] != '@') return wrong();
   const std::string_view pid = text.substr(2 * kHexDigits + 1);
   const std::size_t name_end = pid.find('/');
-  if (!low || name_end == std::string_view::npos) return wrong();
+  if (name_end == std::string_view::npos) return wrong();
   const std::string_view rest = pid.substr(name_end + 1);
   if (rest.size() <= kHexDigits || rest[kHexDigits] != '/') return wrong();
   const auto incarnation = from_hex(rest.substr(0, kHexDigits));
@@ -47,8 +53,7 @@ Result<ConversationRef> ConversationRef::parse(std::string_view text) {
   const std::string_view name = pid.substr(0, name_end);
   if (!valid_name(name) || !incarnation || !serial || *incarnation == 0) return wrong();
   return ConversationRef{
-      ConversationId{*high, *low},
-      Pid{NodeName{std::string{name}}, Incarnation{*incarnation}, Serial{*serial}}};
+      *conversation, Pid{NodeName{std::string{name}}, Incarnation{*incarnation}, Serial{*serial}}};
 }
 
 }  // namespace liminal

@@ -1,6 +1,7 @@
 // Names a conversation to other nodes.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -23,5 +24,8 @@ struct ConversationRef {
 
   friend bool operator==(const ConversationRef&, const ConversationRef&) = default;
 };
+
+/// Reads the 32 hex digits that to_string(id) writes and nothing else.
+[[nodiscard]] std::optional<ConversationId> parse_conversation_id(std::string_view text);
 
 }  // namespace liminal
