@@ -24,15 +24,6 @@ void write(Writer& w, const std::optional<Pid>& pid) {
   w.array(3).id(pid->node).id(pid->incarnation).id(pid->serial);
 }
 
-void write(Writer& w, const std::optional<ExitReason>& reason) {
-  if (!reason) {
-    w.nil();
-    return;
-  }
-  w.array(3).enumerator(reason->kind).text_cut(reason->text, kTextBytesMax);
-  wire::write(w, reason->evidence);
-}
-
 // Without an array around them, as all that follow.
 constexpr std::size_t kRecordValues = 10;
 void write(Writer& w, const TimelineRecord& record) {
@@ -40,7 +31,7 @@ void write(Writer& w, const TimelineRecord& record) {
   write_name(w, record.role);
   write(w, record.participant);
   w.optional_id(record.message).optional_id(record.cause).uint(record.attempt);
-  write(w, record.reason);
+  record.reason ? wire::write(w, *record.reason, kTextBytesMax) : static_cast<void>(w.nil());
   w.text_cut(record.text, kTextBytesMax);
 }
 
@@ -88,14 +79,6 @@ std::optional<Pid> read_pid(Reader& r) {
              Serial{r.uint("participant's serial")}};
 }
 
-std::optional<ExitReason> read_reason(Reader& r) {
-  if (r.nil()) return std::nullopt;
-  r.array_of(3, "reason");
-  return ExitReason{.kind = r.enumerator("reason kind", ExitKind::kNoConnection),
-                    .text = std::string{r.text("reason text")},
-                    .evidence = read_evidence(r)};
-}
-
 TimelineRecord read_record(Reader& r) {
   return TimelineRecord{
       .conversation = read_conversation(r),
@@ -106,7 +89,7 @@ TimelineRecord read_record(Reader& r) {
       .message = read_optional_wide<MessageId>(r, "message"),
       .cause = read_optional_wide<MessageId>(r, "cause"),
       .attempt = r.uint32("attempt"),
-      .reason = read_reason(r),
+      .reason = r.nil() ? std::nullopt : std::optional{read_exit_reason(r)},
       .text = std::string{r.text("text")},
   };
 }

@@ -106,11 +106,6 @@ void write_send(Writer& w, const signal::Send& send, const ItemContext& context)
   }
 }
 
-void write(Writer& w, const ExitReason& reason, const ItemContext& context) {
-  w.array(3).enumerator(reason.kind).text_cut(reason.text, context.reason_bytes_max);
-  wire::write(w, reason.evidence);
-}
-
 void write_item(Writer& w, const signal::Send& send, const ItemContext& context) {
   const Envelope& envelope = send.envelope;
   check(envelope.payload.size() <= kChunkBytesMax, "large payloads travel in chunks");
@@ -137,7 +132,7 @@ void write_item(Writer& w, const signal::Exit& exit, const ItemContext& context)
   check(exit.to.serial != kNodeItself, "an exit signal goes to a process");
   w.array(5).enumerator(ItemKind::kExit);
   write_serials(w, exit.from, exit.to);
-  write(w, exit.reason, context);
+  write(w, exit.reason, context.reason_bytes_max);
   w.optional_id(exit.link);
 }
 
@@ -157,7 +152,7 @@ void write_item(Writer& w, const signal::Down& down, const ItemContext& context)
   w.array(5).enumerator(ItemKind::kDown);
   write_pids(w, down.from, down.to);
   w.id(down.monitor);
-  write(w, down.reason, context);
+  write(w, down.reason, context.reason_bytes_max);
 }
 
 void write_item(Writer& w, const signal::SpawnRequest& request, const ItemContext&) {
@@ -257,14 +252,16 @@ class ItemReader {
   }
 
   signal::Exit exit() {
-    return {from(Process::kNodeToo), to(), reason(), optional_id<LinkId>("link")};
+    return {from(Process::kNodeToo), to(), read_exit_reason(r_), optional_id<LinkId>("link")};
   }
 
   signal::Monitor monitor() { return {from(), to(), MonitorId{r_.uint("monitor")}}; }
 
   signal::Demonitor demonitor() { return {from(), to(), MonitorId{r_.uint("monitor")}}; }
 
-  signal::Down down() { return {from(), to(), MonitorId{r_.uint("monitor")}, reason()}; }
+  signal::Down down() {
+    return {from(), to(), MonitorId{r_.uint("monitor")}, read_exit_reason(r_)};
+  }
 
   signal::SpawnRequest spawn_request() {
     signal::SpawnRequest request{from(), to(Process::kNodeToo), SpawnId{r_.uint("spawn")},
@@ -329,15 +326,6 @@ class ItemReader {
   std::optional<Id> optional_id(const char* field) {
     if (r_.nil()) return std::nullopt;
     return Id{r_.uint(field)};
-  }
-
-  ExitReason reason() {
-    r_.array_of(3, "reason");
-    return ExitReason{
-        .kind = r_.enumerator("exit kind", ExitKind::kNoConnection),
-        .text = std::string{r_.text("reason text")},
-        .evidence = read_evidence(r_),
-    };
   }
 
   std::optional<Error> error() {

@@ -29,4 +29,18 @@ std::optional<Evidence> read_evidence(Reader& r) {
   };
 }
 
+void write(Writer& w, const ExitReason& reason, std::size_t text_bytes_max) {
+  w.array(3).enumerator(reason.kind).text_cut(reason.text, text_bytes_max);
+  write(w, reason.evidence);
+}
+
+ExitReason read_exit_reason(Reader& r) {
+  r.array_of(3, "reason");
+  return ExitReason{
+      .kind = r.enumerator("exit kind", ExitKind::kNoConnection),
+      .text = std::string{r.text("reason text")},
+      .evidence = read_evidence(r),
+  };
+}
+
 }  // namespace liminal::wire

@@ -1,6 +1,7 @@
 // For codecs: the numbers of the protocol, and what several frames contain.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 
@@ -53,5 +54,9 @@ enum class FrameKind : std::uint8_t {
 void write(Writer& w, const Evidence& evidence);
 void write(Writer& w, const std::optional<Evidence>& evidence);
 [[nodiscard]] std::optional<Evidence> read_evidence(Reader& r);
+
+/// Its text is cut to `text_bytes_max`.
+void write(Writer& w, const ExitReason& reason, std::size_t text_bytes_max);
+[[nodiscard]] ExitReason read_exit_reason(Reader& r);
 
 }  // namespace liminal::wire
