@@ -118,7 +118,6 @@ class Decision {
   // --- participants and policies ---
   void activate();
   void start(Participant& participant);
-  void start_next(Participant& participant);
   void take_role(Participant& participant, const Pid& pid, bool can_compensate,
                  std::string placement);
   void assemble();

@@ -260,7 +260,7 @@ void Decision::attempt_step() {
       undo_next();
       return;
     }
-    start_next(participant);
+    start(participant);
     send_compensation(participant);
     return;
   }

@@ -15,19 +15,9 @@ void Decision::activate() {
   assemble();
 }
 
+/// The first holder of the role, or the next one: whoever held it is in `tried`. REQUIRES: of an
+/// attached pid that was tried, that an alternate is left.
 void Decision::start(Participant& participant) {
-  const RoleIndex role = index_of(participant);
-  const auto* attached = std::get_if<AttachedPid>(&context_.config->participants[role].who);
-  if (attached == nullptr) {
-    start_next(participant);
-    return;
-  }
-  emit(effect::Link{attached->pid});
-  take_role(participant, attached->pid, attached->compensates, "named");
-}
-
-/// Whoever held the role is in `tried`. REQUIRES: of an attached pid, that an alternate is left.
-void Decision::start_next(Participant& participant) {
   const RoleIndex role = index_of(participant);
   const auto* attached = std::get_if<AttachedPid>(&context_.config->participants[role].who);
   if (attached == nullptr) {
@@ -35,10 +25,11 @@ void Decision::start_next(Participant& participant) {
     emit(effect::Place{role, participant.tried});
     return;
   }
-  const Pid& next = attached->alternates[participant.next_alternate++];
-  emit(effect::Link{next});
-  take_role(participant, next, attached->compensates,
-            "alternate " + std::to_string(participant.next_alternate));
+  const bool is_first = participant.tried.empty();
+  const Pid& pid = is_first ? attached->pid : attached->alternates[participant.next_alternate++];
+  emit(effect::Link{pid});
+  take_role(participant, pid, attached->compensates,
+            is_first ? "named" : "alternate " + std::to_string(participant.next_alternate));
 }
 
 /// A link to an attached pid is ready at once: signals to one process arrive in the order sent.
@@ -269,7 +260,7 @@ void Decision::reroute(Participant& participant) {
   TimelineRecord told = record(TimelineEvent::kRerouted, participant);
   told.text = "to the next candidate, " + std::to_string(resent) + " requests go again";
   note(std::move(told));
-  start_next(participant);
+  start(participant);
   if (participant.status.health == Health::kAlive && context_.assembled) send_unsent(participant);
 }
 
