@@ -6,7 +6,6 @@
 
 #include <map>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -15,11 +14,14 @@
 #include "common/base/text.hpp"
 #include "node/participant/service_registry.hpp"
 #include "node/scheduler/workers.hpp"
+#include "tests/support/one_node.hpp"
+#include "tests/support/written_lines.hpp"
 
 namespace liminal {
 namespace {
 
 using namespace std::chrono_literals;
+using namespace test;
 using Lines = std::vector<std::string>;
 using Phase = ConversationPhase;
 
@@ -31,27 +33,10 @@ std::string text_of(const Result<Payload>& outcome) {
   return std::string{name_of(outcome.error().code)};
 }
 
-/// Written to by participants, read when they are idle.
-class Log {
- public:
-  void add(std::string line) {
-    const std::lock_guard lock{mutex_};
-    lines_.push_back(std::move(line));
-  }
-  [[nodiscard]] Lines lines() {
-    const std::lock_guard lock{mutex_};
-    return lines_;
-  }
-
- private:
-  std::mutex mutex_;
-  Lines lines_;
-};
-
 /// Replies with "<payload>"; at "slow" when it was told to, at "crash" it crashes.
 class Inner final : public AsyncBehaviour {
  public:
-  explicit Inner(Log& log) : log_(log) {}
+  explicit Inner(WrittenLines& log) : log_(log) {}
   Task<std::optional<Payload>> process(Request request, ParticipantContext&) override {
     const std::string text{request.payload.view()};
     if (text == "crash") throw std::runtime_error("boom");
@@ -66,7 +51,7 @@ class Inner final : public AsyncBehaviour {
   }
 
  private:
-  Log& log_;
+  WrittenLines& log_;
 };
 
 /// What each test has it do.
@@ -82,7 +67,7 @@ class Outer final : public AsyncBehaviour {
   const Script& script_;
 };
 
-class AsyncBehaviourTest : public ::testing::Test {
+class AsyncBehaviourTest : public OneNode {
  protected:
   AsyncBehaviourTest() {
     EXPECT_TRUE(registry.add(
@@ -92,10 +77,7 @@ class AsyncBehaviourTest : public ::testing::Test {
                              })));
     scheduler.set_service_factory(
         [this](const signal::SpawnRequest& request) { return registry.make(request); });
-    directory.publish(
-        {{{NodeName{"a"}, local_incarnation(), MemberState::kJoined, false, registry.names(), {}}},
-         true,
-         1 << 20});
+    publish({own_node(registry.names())});
   }
   ~AsyncBehaviourTest() override {
     if (workers) {
@@ -111,19 +93,6 @@ class AsyncBehaviourTest : public ::testing::Test {
     EXPECT_EQ(scheduler.counts().timers, 0U);
     EXPECT_EQ(supervisor.open(), 0U);
     EXPECT_EQ(registry.participants(), 0U);
-  }
-
-  void run() { scheduler.run_until_idle(now); }
-  void run_for(Duration time) {
-    const TimePoint end = now + time;
-    run();
-    while (const auto next = scheduler.next_deadline()) {
-      if (*next > end) break;
-      now = *next;
-      run();
-    }
-    now = end;
-    run();
   }
 
   ConversationHandle open(CrashPolicy policy = CrashPolicy::kFail) {
@@ -142,13 +111,10 @@ class AsyncBehaviourTest : public ::testing::Test {
   }
 
   Script script;
-  Log log;
+  WrittenLines log;
   std::map<std::string, std::string> outcomes;
   std::vector<TimelineRecord> timeline;
-  TimePoint now{};
   SystemClock clock;
-  Scheduler scheduler{{.node = NodeName{"a"}, .seed = 7}, [](const Signal&) {}};
-  Directory directory;
   ServiceRegistry registry{{.node = NodeName{"a"}}};
   ConversationSupervisor supervisor{
       scheduler,
@@ -244,7 +210,7 @@ TEST_F(AsyncBehaviourTest, ATimeoutIsAnErrorAtItsMomentAndSwallowsNoReply) {
 }
 
 /// Waits for what takes 10 s, and says when it is torn down.
-Script waits_long(Log& log) {
+Script waits_long(WrittenLines& log) {
   return [&log](Request request, ParticipantContext& context) -> Task<std::optional<Payload>> {
     if (request.payload.view() == "next") co_return request.payload;
     const std::shared_ptr<void> mark{nullptr, [&log](void*) { log.add("unwound"); }};

@@ -12,54 +12,17 @@
 #include <vector>
 
 #include "node/conversation/conversation_process.hpp"
-#include "node/scheduler/scheduler.hpp"
+#include "tests/support/one_node.hpp"
+#include "tests/support/outcomes.hpp"
+#include "tests/support/toy.hpp"
 
 namespace liminal {
 namespace {
 
 using namespace std::chrono_literals;
+using namespace test;
 using Phase = ConversationPhase;
 using Health = ParticipantHealth;
-
-const ServiceName kToy{"toy"};
-
-/// Answers with what it got; does what some payloads say.
-class Toy final : public Process {
- public:
-  explicit Toy(std::vector<std::string>& handled) : handled_(handled) {}
-
-  void handle(Context& context, Message message) override {
-    auto* received = std::get_if<message::Received>(&message);
-    if (received == nullptr) return;
-    const Envelope& request = received->envelope;
-    const std::string order{request.payload.view()};
-    handled_.push_back(order);
-    if (order == "throw") throw std::runtime_error("exit status 3");
-    if (order == "stubborn") context.trap_exits(true);
-    if (order == "silent") {
-      silent_.push_back(request.id);
-      return;
-    }
-    if (order == "speak") {
-      for (const MessageId& id : std::exchange(silent_, {})) {
-        reply(context, received->from, request, id);
-      }
-    }
-    reply(context, received->from, request, request.id);
-  }
-
- private:
-  static void reply(Context& context, const Pid& to, const Envelope& request, const MessageId& id) {
-    context.send(to, {.kind = EnvelopeKind::kReply,
-                      .id = context.new_message_id(),
-                      .conversation = request.conversation,
-                      .parent = id,
-                      .payload = request.payload});
-  }
-
-  std::vector<std::string>& handled_;
-  std::vector<MessageId> silent_;
-};
 
 /// The text of a request that is being decided, "" for every other input.
 std::string text_of(const Input& input) {
@@ -67,9 +30,8 @@ std::string text_of(const Input& input) {
   return send == nullptr ? "" : std::string{send->payload.view()};
 }
 
-class ActorRestartTest : public ::testing::Test {
+class ActorRestartTest : public OneNode {
  protected:
-  using Told = std::shared_ptr<std::string>;
   /// Looks at an input that is about to be decided (or to be caught up with), and may throw.
   using Hook = std::function<void(const Input&)>;
 
@@ -77,9 +39,9 @@ class ActorRestartTest : public ::testing::Test {
     scheduler.set_service_factory(
         [this](const signal::SpawnRequest&) -> Result<std::unique_ptr<Process>> {
           ++made;
-          return std::make_unique<Toy>(handled);
+          return std::make_unique<Toy>(&handled);
         });
-    publish({{NodeName{"a"}, local_incarnation(), MemberState::kJoined, false, {kToy}, {}}});
+    publish({own_node({kToy})});
   }
   ~ActorRestartTest() override {
     hook = nullptr;  // what it refers to is gone
@@ -88,10 +50,6 @@ class ActorRestartTest : public ::testing::Test {
     EXPECT_EQ(ended, opened);
     EXPECT_EQ(scheduler.counts().processes, bystanders);
     EXPECT_EQ(scheduler.counts().timers, 0U);
-  }
-
-  void publish(Directory::Members members) {
-    directory.publish({std::move(members), true, 1 << 20});
   }
 
   void open(Hook the_hook = {}) {
@@ -118,18 +76,6 @@ class ActorRestartTest : public ::testing::Test {
     run();
   }
 
-  void run() { scheduler.run_until_idle(now); }
-  void run_for(Duration duration) {
-    const TimePoint end = now + duration;
-    run();
-    while (const auto next = scheduler.next_deadline()) {
-      if (*next > end) break;
-      now = *next;
-      run();
-    }
-    now = end;
-    run();
-  }
   void kill_actor() { scheduler.exit(cell->actor().value(), ExitReason::kill()); }
 
   template <class C>
@@ -137,22 +83,18 @@ class ActorRestartTest : public ::testing::Test {
     scheduler.send_local(*pid, std::make_unique<CallMessage>(std::move(call)));
   }
   std::pair<WaiterId, Ticket> waiter(const Told& told, Question question) {
-    auto waits = std::make_shared<Waiter>([told](const Outcome& outcome) {
-      EXPECT_EQ(*told, "") << "told twice";
-      *told = outcome ? "ok " + std::string{outcome->view()}
-                      : std::string{name_of(outcome.error().code)} + ": " + outcome.error().detail;
-    });
-    return {cell->new_waiter_id(), Ticket{std::move(waits), cell, std::move(question)}};
+    return {cell->new_waiter_id(),
+            Ticket{std::make_shared<Waiter>(into(told)), cell, std::move(question)}};
   }
   Told start_ask(const std::string& text) {
-    auto told = std::make_shared<std::string>();
+    const Told told = nothing();
     call::Send send{new_id(), Payload{text}, {}, std::nullopt, std::nullopt};
     send.reply.emplace(waiter(told, question::Send{}));
     post(std::move(send));
     return told;
   }
   Told start_close() {
-    auto told = std::make_shared<std::string>();
+    const Told told = nothing();
     call::Close close;
     close.waiter.emplace(waiter(told, question::Close{}));
     post(std::move(close));
@@ -175,7 +117,7 @@ class ActorRestartTest : public ::testing::Test {
     return id;
   }
   Told start_receive(std::optional<MessageId> request = {}) {
-    auto told = std::make_shared<std::string>();
+    const Told told = nothing();
     auto [id, ticket] = waiter(told, question::Receive{request});
     post(call::Receive{id, std::move(ticket), request});
     return told;
@@ -191,11 +133,6 @@ class ActorRestartTest : public ::testing::Test {
   [[nodiscard]] std::uint64_t restarts() const { return snapshot().counters.actor_restarts; }
   [[nodiscard]] std::optional<Pid> participant() const { return snapshot().participants[0].pid; }
 
-  TimePoint now{1000s};
-  std::vector<Signal> forwarded;
-  Scheduler scheduler{{.node = NodeName{"a"}, .seed = 7},
-                      [this](Signal signal) { forwarded.push_back(std::move(signal)); }};
-  Directory directory;
   std::vector<std::string> handled;  // by participants, in order
   int made = 0, opened = 0, ended = 0;
   std::size_t bystanders = 0;
@@ -521,7 +458,7 @@ TEST_F(ActorRestartTest, AnEndTimerThatNobodyCanDecideEndsItByForce) {
 
 // The reply was handed to a caller who is gone, and the actor dies for good before it is put back.
 TEST_F(ActorRestartTest, AReplyOnItsWayBackIsThereBeforeTheConversationFails) {
-  const Pid toy = scheduler.spawn(std::make_unique<Toy>(handled));
+  const Pid toy = scheduler.spawn(std::make_unique<Toy>(&handled));
   bystanders = 1;
   ConversationConfig config{CrashPolicy::kFail, {ParticipantConfig::attached("helper", toy)}};
   config.actor_restarts_max = 0;

@@ -13,49 +13,28 @@
 
 #include "node/conversation/conversation_supervisor.hpp"
 #include "node/scheduler/workers.hpp"
+#include "tests/support/one_node.hpp"
+#include "tests/support/toy.hpp"
 
 namespace liminal {
 namespace {
 
 using namespace std::chrono_literals;
+using namespace test;
 using Phase = ConversationPhase;
 
-const ServiceName kEcho{"echo"};
 constexpr Duration kLong = 60s;  // generous: reached only if something is broken
-
-class Echo final : public Process {
- public:
-  void handle(Context& context, Message message) override {
-    auto* received = std::get_if<message::Received>(&message);
-    if (received == nullptr) return;
-    const Envelope& request = received->envelope;
-    if (request.payload.view() == "silent") return;
-    if (request.payload.view() == "stall") return context.take_envelopes(false);
-    if (request.payload.view() == "throw") throw std::runtime_error("boom");
-    context.send(received->from, {.kind = EnvelopeKind::kReply,
-                                  .id = context.new_message_id(),
-                                  .conversation = request.conversation,
-                                  .parent = request.id,
-                                  .payload = request.payload});
-  }
-};
 
 class ConversationHandleTest : public ::testing::Test {
  protected:
   ConversationHandleTest() {
-    scheduler.set_service_factory(
-        [](const signal::SpawnRequest&) -> Result<std::unique_ptr<Process>> {
-          return std::make_unique<Echo>();
-        });
-    directory.publish(
-        {{{NodeName{"a"}, local_incarnation(), MemberState::kJoined, false, {kEcho}, {}}},
-         true,
-         1 << 20});
+    scheduler.set_service_factory(make_toy);
+    directory.publish({{own_node({kToy})}, true, 1 << 20});
     workers.emplace(scheduler, clock, Workers::Settings{.workers = 2, .blocking = 1});
   }
 
   ConversationHandle open() {
-    auto actor = supervisor.spawn({CrashPolicy::kFail, {ParticipantConfig::owned(kEcho)}});
+    auto actor = supervisor.spawn({CrashPolicy::kFail, {ParticipantConfig::owned(kToy)}});
     EXPECT_TRUE(actor.has_value());
     return actor->handle();
   }
@@ -92,7 +71,7 @@ TEST_F(ConversationHandleTest, ACrashWakesAThreadThatWaits) {
     EXPECT_EQ(handle.ask(Payload{"throw"}, kLong).error().code, Errc::kParticipantCrashed);
   }};
   EXPECT_EQ(handle.receive(*silent, kLong).error(),
-            (Error{Errc::kParticipantCrashed, "echo on a: boom"}));
+            (Error{Errc::kParticipantCrashed, "toy on a: exit status 3"}));
   killer.join();
   EXPECT_EQ(handle.query_state().phase, Phase::kFailed);
 }
@@ -141,7 +120,7 @@ TEST(ConversationHandle, OutlivesTheNode) {
     Directory directory;
     ConversationSupervisor supervisor{scheduler, directory};
     handle.emplace(
-        supervisor.spawn({CrashPolicy::kFail, {ParticipantConfig::owned(kEcho)}})->handle());
+        supervisor.spawn({CrashPolicy::kFail, {ParticipantConfig::owned(kToy)}})->handle());
   }
   EXPECT_EQ(handle->receive(kLong).error().code, Errc::kConversationFailed);
   EXPECT_TRUE(handle->close(kLong));

@@ -12,143 +12,16 @@
 #include <string>
 #include <vector>
 
-#include "node/conversation/conversation_supervisor.hpp"
+#include "tests/unit/node/conversation/conversations_on_one_node.hpp"
 
 namespace liminal {
 namespace {
 
 using namespace std::chrono_literals;
+using namespace test;
 using Phase = ConversationPhase;
 
-const ServiceName kToy{"toy"};
-
-/// What a payload makes it do: anything else is answered with itself.
-class Toy final : public Process {
- public:
-  void handle(Context& context, Message message) override {
-    auto* received = std::get_if<message::Received>(&message);
-    if (received == nullptr) return;
-    const Envelope& request = received->envelope;
-    const std::string_view order = request.payload.view();
-    if (order == "throw") throw std::runtime_error("exit status 3");
-    if (order == "leave") context.exit(ExitReason::normal());
-    if (order == "kill") context.exit(context.self(), ExitReason::kill());
-    if (order == "stubborn") context.trap_exits(true);
-    if (order == "silent" || order == "leave" || order == "kill") return;
-    Envelope answer{.kind = order == "done" ? EnvelopeKind::kDone : EnvelopeKind::kReply,
-                    .id = context.new_message_id(),
-                    .conversation = request.conversation,
-                    .parent = request.id,
-                    .payload = request.payload};
-    context.send(received->from, std::move(answer));
-    if (order == "last") context.exit(ExitReason::normal());
-    if (order == "reply-then-throw") throw std::runtime_error("boom");
-  }
-};
-
-class ConversationProcessTest : public ::testing::Test {
- protected:
-  ConversationProcessTest() {
-    scheduler.set_service_factory(
-        [this](const signal::SpawnRequest& request) -> Result<std::unique_ptr<Process>> {
-          if (request.service != kToy) return fail(Errc::kNoService, "no");
-          ++made;
-          return std::make_unique<Toy>();
-        });
-    publish({own_node(MemberState::kJoined)});
-  }
-
-  ~ConversationProcessTest() override {
-    // whatever the test did, nothing may be left when it is over
-    supervisor.shutdown();
-    run_for(20s);
-    EXPECT_EQ(scheduler.counts().processes, bystanders);
-    EXPECT_EQ(scheduler.counts().timers, 0U);
-    EXPECT_EQ(supervisor.open(), 0U);
-  }
-
-  static Member own_node(MemberState state) {
-    return {NodeName{"a"}, local_incarnation(), state, false, {kToy}, {}};
-  }
-  void publish(Directory::Members members, bool connected = true) {
-    directory.publish({std::move(members), connected, 1000});
-  }
-
-  void run() { scheduler.run_until_idle(now); }
-  void run_for(Duration duration) {
-    const TimePoint end = now + duration;
-    run();
-    while (const auto next = scheduler.next_deadline()) {
-      if (*next > end) break;
-      now = *next;
-      run();
-    }
-    now = end;
-    run();
-  }
-
-  ConversationHandle open(ConversationConfig config) {
-    auto actor = supervisor.spawn(std::move(config));
-    EXPECT_TRUE(actor.has_value());
-    return actor->handle();
-  }
-  ConversationHandle open() { return open({CrashPolicy::kFail, {ParticipantConfig::owned(kToy)}}); }
-
-  /// A place for an outcome: "" until it is there.
-  using Told = std::shared_ptr<std::string>;
-  static ConversationHandle::Completion into(const Told& told) {
-    return [told](const Outcome& outcome) {
-      EXPECT_EQ(*told, "") << "told twice";
-      *told = outcome ? "ok " + std::string{outcome->view()}
-                      : std::string{name_of(outcome.error().code)} + ": " + outcome.error().detail;
-    };
-  }
-  static Told nothing() { return std::make_shared<std::string>(); }
-
-  MessageId send(ConversationHandle& handle, const char* text,
-                 ReplyMode mode = ReplyMode::kCorrelated) {
-    const Told told = nothing();
-    const MessageId id = handle.start_send(Payload{text}, {.reply = mode}, into(told));
-    run();
-    EXPECT_EQ(*told, "ok ");
-    return id;
-  }
-  std::string send_refused(ConversationHandle& handle, std::string text) {
-    const Told told = nothing();
-    handle.start_send(Payload{std::move(text)}, {}, into(told));
-    run();
-    return *told;
-  }
-  std::string receive(ConversationHandle& handle, std::optional<MessageId> id = {}) {
-    const Told told = nothing();
-    auto pending = handle.start_receive(id, into(told));
-    run();
-    pending.cancel();
-    run();
-    return *told;
-  }
-  std::string ask(ConversationHandle& handle, const char* text) {
-    const Told told = nothing();
-    auto pending = handle.start_ask(Payload{text}, {}, into(told));
-    run();
-    return *told;
-  }
-  std::string close(ConversationHandle& handle) {
-    const Told told = nothing();
-    auto pending = handle.start_close(into(told));
-    run();
-    return *told;
-  }
-
-  TimePoint now{1000s};
-  std::vector<Signal> forwarded;
-  Scheduler scheduler{{.node = NodeName{"a"}, .seed = 7},
-                      [this](Signal signal) { forwarded.push_back(std::move(signal)); }};
-  Directory directory;
-  ConversationSupervisor supervisor{scheduler, directory};
-  std::size_t made = 0;
-  std::size_t bystanders = 0;
-};
+class ConversationProcessTest : public ConversationsOnOneNode {};
 
 TEST_F(ConversationProcessTest, AsksAndCloses) {
   auto handle = open();
@@ -199,7 +72,7 @@ TEST_F(ConversationProcessTest, AKilledParticipantIsACrash) {
 TEST_F(ConversationProcessTest, RepliesBufferedBeforeTheCrashAreStillHandedOut) {
   auto handle = open();
   const MessageId one = send(handle, "one");
-  send(handle, "two", ReplyMode::kInbox);
+  send(handle, "two", {.reply = ReplyMode::kInbox});
   const MessageId last = send(handle, "reply-then-throw");
   EXPECT_EQ(handle.query_state().phase, Phase::kFailed);
   EXPECT_EQ(receive(handle), "ok two");
@@ -237,7 +110,7 @@ TEST_F(ConversationProcessTest, AReceiveThatWasGivenUpSwallowsNoReply) {
   run();
   EXPECT_TRUE(pending.cancel());
   EXPECT_FALSE(*told != "");
-  send(handle, "kept", ReplyMode::kInbox);
+  send(handle, "kept", {.reply = ReplyMode::kInbox});
   EXPECT_EQ(receive(handle), "ok kept");
   EXPECT_EQ(*told, "");
 }
@@ -269,7 +142,7 @@ TEST_F(ConversationProcessTest, AReplyThatMeetsACallerGivingUpIsNotLost) {
   first.give_up();
   const Told next = nothing();
   auto pending = handle.start_receive(std::nullopt, into(next));
-  send(handle, "kept", ReplyMode::kInbox);
+  send(handle, "kept", {.reply = ReplyMode::kInbox});
   EXPECT_EQ(*next, "ok kept");
 }
 
@@ -366,13 +239,13 @@ TEST_F(ConversationProcessTest, WithoutAServiceItFailsAtOnce) {
 }
 
 TEST_F(ConversationProcessTest, ASuspectNodeIsWaitedFor) {
-  publish({own_node(MemberState::kSuspect)});
+  publish({own_node({kToy}, MemberState::kSuspect)});
   auto handle = open();
   const Told asked = nothing();
   auto pending = handle.start_ask(Payload{"x"}, {}, into(asked));
   run_for(1s);
   EXPECT_EQ(*asked, "");
-  publish({own_node(MemberState::kJoined)});
+  publish({own_node({kToy})});
   run_for(50ms);
   EXPECT_EQ(*asked, "ok x");
 }
@@ -397,7 +270,7 @@ TEST_F(ConversationProcessTest, ANodeThatDiesDuringTheSpawnIsNoCrashAndAnotherIs
   auto pending = handle.start_ask(Payload{"x"}, {}, into(asked));
   run();
   const auto request = std::get<signal::SpawnRequest>(forwarded.at(0));
-  publish({own_node(MemberState::kJoined)});
+  publish({own_node({kToy})});
   scheduler.deliver(signal::SpawnReply{request.to, request.from, request.spawn, std::nullopt,
                                        Error{Errc::kPeerUnreachable, "down"}});
   run();

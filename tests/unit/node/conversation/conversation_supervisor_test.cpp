@@ -5,7 +5,6 @@
 #include <gtest/gtest.h>
 
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -13,11 +12,14 @@
 #include <vector>
 
 #include "node/scheduler/workers.hpp"
+#include "tests/support/one_node.hpp"
+#include "tests/support/written_lines.hpp"
 
 namespace liminal {
 namespace {
 
 using namespace std::chrono_literals;
+using namespace test;
 using Phase = ConversationPhase;
 
 constexpr auto kLong = 30s;  // generous: only a broken promise takes that long
@@ -28,26 +30,10 @@ static_assert(!std::is_default_constructible_v<ConversationConfig>);
 static_assert(!std::is_constructible_v<ConversationConfig, std::vector<ParticipantConfig>>);
 static_assert(!std::is_convertible_v<CrashPolicy, ConversationConfig>);
 
-class Log {
- public:
-  void add(std::string line) {
-    const std::lock_guard lock{mutex_};
-    lines_.push_back(std::move(line));
-  }
-  [[nodiscard]] std::vector<std::string> lines() {
-    const std::lock_guard lock{mutex_};
-    return lines_;
-  }
-
- private:
-  std::mutex mutex_;
-  std::vector<std::string> lines_;
-};
-
 /// Crashes at "crash", does nothing else than to say what it is asked for.
 class Charge final : public ParticipantBehaviour {
  public:
-  explicit Charge(Log& log) : log_(log) {}
+  explicit Charge(WrittenLines& log) : log_(log) {}
   std::optional<Payload> process(const Request& request) override {
     log_.add("process " + std::string{request.payload.view()} + " " +
              std::to_string(request.attempt));
@@ -59,7 +45,7 @@ class Charge final : public ParticipantBehaviour {
   }
 
  private:
-  Log& log_;
+  WrittenLines& log_;
 };
 
 /// Asks somebody else, and waits for it where it is.
@@ -97,10 +83,7 @@ class ConversationSupervisorTest : public ::testing::Test {
     EXPECT_TRUE(registry.add(kCharge, [this] { return std::make_unique<Charge>(log); }));
     scheduler.set_service_factory(
         [this](const signal::SpawnRequest& request) { return registry.make(request); });
-    directory.publish(
-        {{{NodeName{"a"}, local_incarnation(), MemberState::kJoined, false, registry.names(), {}}},
-         true,
-         1 << 20});
+    directory.publish({{own_node(registry.names())}, true, 1 << 20});
     workers.emplace(scheduler, clock, Workers::Settings{.workers = 1, .blocking = 2});
   }
   ~ConversationSupervisorTest() override {
@@ -113,7 +96,7 @@ class ConversationSupervisorTest : public ::testing::Test {
     return [this] { return std::make_unique<Charge>(log); };
   }
 
-  Log log;
+  WrittenLines log;
   SystemClock clock;
   Scheduler scheduler{{.node = NodeName{"a"}, .seed = 7}, [](const Signal&) {}};
   Directory directory;

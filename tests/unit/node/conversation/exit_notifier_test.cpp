@@ -10,80 +10,39 @@
 #include <thread>
 #include <vector>
 
-#include "node/conversation/conversation_supervisor.hpp"
 #include "node/scheduler/workers.hpp"
+#include "tests/unit/node/conversation/conversations_on_one_node.hpp"
 
 namespace liminal {
 namespace {
 
 using namespace std::chrono_literals;
+using namespace test;
 using Phase = ConversationPhase;
 
-const ServiceName kToy{"toy"};
 constexpr Duration kLong = 60s;  // generous: reached only if something is broken
 
-class Toy final : public Process {
- public:
-  void handle(Context& context, Message message) override {
-    auto* received = std::get_if<message::Received>(&message);
-    if (received == nullptr) return;
-    const Envelope& request = received->envelope;
-    const std::string_view order = request.payload.view();
-    if (order == "throw") throw std::runtime_error("exit status 3");
-    if (order == "stubborn") context.trap_exits(true);
-    context.send(received->from, {.kind = EnvelopeKind::kReply,
-                                  .id = context.new_message_id(),
-                                  .conversation = request.conversation,
-                                  .parent = request.id,
-                                  .payload = request.payload});
-    if (order == "last") context.exit(ExitReason::normal());
-  }
-};
-
-Result<std::unique_ptr<Process>> make_toy(const signal::SpawnRequest& request) {
-  if (request.service != kToy) return fail(Errc::kNoService, "no");
-  return std::make_unique<Toy>();
-}
-
-Directory::Members own_node() {
-  return {{NodeName{"a"}, local_incarnation(), MemberState::kJoined, false, {kToy}, {}}};
-}
-
-class ExitNotifierTest : public ::testing::Test {
+class ExitNotifierTest : public OneNode {
  protected:
   using Exits = std::vector<ParticipantExit>;
 
   ExitNotifierTest() {
-    scheduler->set_service_factory(make_toy);
-    directory.publish({own_node(), true, 1 << 20});
+    scheduler.set_service_factory(make_toy);
+    publish({own_node({kToy})});
   }
   ~ExitNotifierTest() override {
     if (!supervisor) return;
     supervisor->shutdown();
     run_for(20s);
-    EXPECT_EQ(scheduler->counts().processes, bystanders);
+    EXPECT_EQ(scheduler.counts().processes, bystanders);
     EXPECT_EQ(supervisor->open(), 0U);
   }
 
-  void run() { scheduler->run_until_idle(now); }
-  void run_for(Duration duration) {
-    const TimePoint end = now + duration;
-    run();
-    while (const auto next = scheduler->next_deadline()) {
-      if (*next > end) break;
-      now = *next;
-      run();
-    }
-    now = end;
-    run();
-  }
-
-  ConversationActor open(ConversationConfig config) {
+  ConversationActor open(ConversationConfig config = one_toy()) {
     auto actor = supervisor->spawn(std::move(config));
     EXPECT_TRUE(actor.has_value());
     return *actor;
   }
-  ConversationActor open() { return open({CrashPolicy::kFail, {ParticipantConfig::owned(kToy)}}); }
   void ask(ConversationActor& actor, const char* text) {
     actor.handle().start_ask(Payload{text}, {}, [](const Outcome&) {});
     run();
@@ -109,14 +68,8 @@ class ExitNotifierTest : public ::testing::Test {
     return exits;
   }
 
-  TimePoint now{1000s};
-  std::vector<Signal> forwarded;
-  std::unique_ptr<Scheduler> scheduler = std::make_unique<Scheduler>(
-      Scheduler::Settings{.node = NodeName{"a"}, .seed = 7},
-      [this](Signal signal) { forwarded.push_back(std::move(signal)); });
-  Directory directory;
   std::unique_ptr<ConversationSupervisor> supervisor =
-      std::make_unique<ConversationSupervisor>(*scheduler, directory);
+      std::make_unique<ConversationSupervisor>(scheduler, directory);
   std::size_t bystanders = 0;
 };
 
@@ -175,7 +128,7 @@ TEST_F(ExitNotifierTest, OneThatIsClosedIsToldBeforeWhoClosedIt) {
 }
 
 TEST_F(ExitNotifierTest, AConversationThatEndsWithoutTheExitSaysSo) {
-  const Pid toy = scheduler->spawn(std::make_unique<Toy>());
+  const Pid toy = scheduler.spawn(std::make_unique<Toy>());
   bystanders = 1;
   Exits never, let_go, unplaced, killed;
   {
@@ -216,7 +169,7 @@ TEST_F(ExitNotifierTest, AConversationThatIsKilledSaysSo) {
   auto actor = open();
   ASSERT_TRUE(actor.notify_on_participant_exit("toy", into(exits)));
   ask(actor, "x");
-  scheduler->exit(actor.pid(), ExitReason::kill());
+  scheduler.exit(actor.pid(), ExitReason::kill());
   run();
   EXPECT_EQ(text(exits), "toy on a: no exit was seen; ");
   EXPECT_EQ(told_late(actor), exits);
@@ -226,7 +179,7 @@ TEST_F(ExitNotifierTest, AConversationThatIsKilledKeepsTheExitThatWasRecorded) {
   Exits exits;
   auto actor = open();
   ask(actor, "last");
-  scheduler->exit(actor.pid(), ExitReason::kill());
+  scheduler.exit(actor.pid(), ExitReason::kill());
   run();
   EXPECT_EQ(text(told_late(actor)), "toy on a exited: normal; ");
 }
@@ -234,8 +187,13 @@ TEST_F(ExitNotifierTest, AConversationThatIsKilledKeepsTheExitThatWasRecorded) {
 TEST_F(ExitNotifierTest, AHandleThatOutlivesTheNodeIsToldToo) {
   Exits exits;
   std::string state;
+  auto ending = std::make_unique<Scheduler>(Scheduler::Settings{.node = NodeName{"a"}, .seed = 7},
+                                            [](const Signal&) {});
+  ending->set_service_factory(make_toy);
+  supervisor = std::make_unique<ConversationSupervisor>(*ending, directory);
   auto actor = open();
-  ask(actor, "x");
+  actor.handle().start_ask(Payload{"x"}, {}, [](const Outcome&) {});
+  ending->run_until_idle(now);
   ASSERT_TRUE(actor.notify_on_participant_exit("toy", into(exits)));
   ASSERT_TRUE(actor.notify_on_participant_exit("toy", [&](const ParticipantExit&) {
     state = name_of(actor.state().phase);
@@ -244,7 +202,7 @@ TEST_F(ExitNotifierTest, AHandleThatOutlivesTheNodeIsToldToo) {
     });
   }));
   supervisor.reset();
-  scheduler.reset();
+  ending.reset();
   EXPECT_EQ(text(exits), "toy on a: no exit was seen; ");
   EXPECT_EQ(state, "Failed ConversationFailed") << "it may call, even then";
   EXPECT_EQ(told_late(actor), exits);
@@ -256,13 +214,13 @@ TEST_F(ExitNotifierTest, ItOutlivesActors) {
   ASSERT_TRUE(actor.notify_on_participant_exit("toy", into(exits)));
   ask(actor, "x");
   for (int i = 0; i < 3; ++i) {
-    scheduler->exit(actor.handle().actor_pid().value(), ExitReason::kill());
+    scheduler.exit(actor.handle().actor_pid().value(), ExitReason::kill());
     run();
   }
   EXPECT_TRUE(exits.empty());
   // the exit comes while there is no actor
-  scheduler->exit(actor.handle().actor_pid().value(), ExitReason::kill());
-  scheduler->exit(*actor.state().participants[0].pid, ExitReason::kill());
+  scheduler.exit(actor.handle().actor_pid().value(), ExitReason::kill());
+  scheduler.exit(*actor.state().participants[0].pid, ExitReason::kill());
   run();
   EXPECT_EQ(text(exits), "toy on a crashed: killed; ");
   EXPECT_EQ(actor.state().crashes.size(), 1U);
@@ -276,7 +234,7 @@ TEST_F(ExitNotifierTest, AnActorThatCrashesForGoodIsNoExitOfAParticipant) {
   auto actor = open(config);
   ASSERT_TRUE(actor.notify_on_participant_exit("toy", into(exits)));
   ask(actor, "x");
-  scheduler->exit(actor.handle().actor_pid().value(), ExitReason::kill());
+  scheduler.exit(actor.handle().actor_pid().value(), ExitReason::kill());
   run();
   EXPECT_EQ(actor.state().phase, Phase::kFailed);
   EXPECT_EQ(text(exits), "toy on a exited: shutdown; ");
@@ -284,8 +242,7 @@ TEST_F(ExitNotifierTest, AnActorThatCrashesForGoodIsNoExitOfAParticipant) {
 }
 
 TEST_F(ExitNotifierTest, ALostNodeIsToldWithItsEvidence) {
-  directory.publish(
-      {{{NodeName{"b"}, Incarnation{5}, MemberState::kJoined, false, {kToy}, {}}}, true, 1 << 20});
+  publish({{NodeName{"b"}, Incarnation{5}, MemberState::kJoined, false, {kToy}, {}}});
   Exits exits;
   auto actor = open();
   ASSERT_TRUE(actor.notify_on_participant_exit("toy", into(exits)));
@@ -293,12 +250,12 @@ TEST_F(ExitNotifierTest, ALostNodeIsToldWithItsEvidence) {
   const auto request = std::get<signal::SpawnRequest>(forwarded.at(0));
   const Pid instance{NodeName{"b"}, Incarnation{5}, Serial{77}};
   const LinkId link{instance > request.from ? 3U : 2U};
-  scheduler->deliver(signal::SpawnReply{instance, request.from, request.spawn, link});
+  scheduler.deliver(signal::SpawnReply{instance, request.from, request.spawn, link});
   run();
   const Evidence evidence{EvidenceSource::kHeartbeatsMissed, 3s, 3s, 0ms};
   const signal::Exit lost{instance, request.from, ExitReason::noconnection(evidence), link};
-  scheduler->deliver(lost);
-  scheduler->deliver(lost);  // said twice
+  scheduler.deliver(lost);
+  scheduler.deliver(lost);  // said twice
   run();
   ASSERT_EQ(exits.size(), 1U);
   EXPECT_EQ(exits[0].reason->evidence, evidence);
@@ -400,7 +357,7 @@ TEST_F(ExitNotifierTest, AProcessIsToldByMessage) {
   };
   std::string log;
   auto actor = open();
-  scheduler->spawn(std::make_unique<Watcher>(actor, log));
+  scheduler.spawn(std::make_unique<Watcher>(actor, log));
   ask(actor, "throw");
   EXPECT_EQ(log, "9 toy on a crashed: exit status 3");
 }
@@ -412,7 +369,7 @@ TEST(ExitNotifierThreads, EachIsCalledExactlyOnceAndAllAreToldTheSame) {
   Directory directory;
   ConversationSupervisor supervisor{scheduler, directory};
   scheduler.set_service_factory(make_toy);
-  directory.publish({own_node(), true, 1 << 20});
+  directory.publish({{own_node({kToy})}, true, 1000});
   const Workers workers{scheduler, clock, {.workers = 2, .blocking = 1}};
 
   for (int round = 0; round < 40; ++round) {

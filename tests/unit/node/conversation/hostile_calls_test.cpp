@@ -13,44 +13,30 @@
 #include "node/conversation/conversation_supervisor.hpp"
 #include "node/conversation/remote_calls.hpp"
 #include "node/conversation/remote_state.hpp"
+#include "tests/support/one_node.hpp"
+#include "tests/support/toy.hpp"
 
 namespace liminal {
 namespace {
 
 using namespace std::chrono_literals;
+using test::kToy;
+using test::make_toy;
+using test::own_node;
 
-const ServiceName kEcho{"echo"};
 const Pid kPeer{NodeName{"peer"}, Incarnation{9}, Serial{5}};
 const Pid kOther{NodeName{"peer"}, Incarnation{9}, Serial{6}};
-
-class Echo final : public Process {
- public:
-  void handle(Context& context, Message message) override {
-    auto* received = std::get_if<message::Received>(&message);
-    if (received == nullptr) return;
-    context.send(received->from, {.kind = EnvelopeKind::kReply,
-                                  .id = context.new_message_id(),
-                                  .conversation = received->envelope.conversation,
-                                  .parent = received->envelope.id,
-                                  .payload = received->envelope.payload});
-  }
-};
 
 /// One node; everything beyond it is the test.
 class HostileCalls : public ::testing::Test {
  protected:
   HostileCalls() {
-    scheduler.set_service_factory(
-        [](const signal::SpawnRequest&) -> Result<std::unique_ptr<Process>> {
-          return std::make_unique<Echo>();
-        });
+    scheduler.set_service_factory(make_toy);
     Directory::Snapshot snapshot{
-        {{NodeName{"home"}, local_incarnation(), MemberState::kJoined, false, {kEcho}, {}}},
-        true,
-        1 << 20};
+        {own_node({kToy}, MemberState::kJoined, NodeName{"home"})}, true, 1 << 20};
     snapshot.incarnation = Incarnation{7};
     directory.publish(std::move(snapshot));
-    auto opened = supervisor.spawn({CrashPolicy::kFail, {ParticipantConfig::owned(kEcho)}});
+    auto opened = supervisor.spawn({CrashPolicy::kFail, {ParticipantConfig::owned(kToy)}});
     handle.emplace(opened->handle());
     run();
   }
@@ -233,7 +219,7 @@ TEST_F(HostileCalls, AReplyThatMayNotTravelEndsInAnError) {
 }
 
 TEST_F(HostileCalls, AHolderThatCallsAndTakesNoOutcomesIsLetGo) {
-  ConversationConfig few{CrashPolicy::kFail, {ParticipantConfig::owned(kEcho)}};
+  ConversationConfig few{CrashPolicy::kFail, {ParticipantConfig::owned(kToy)}};
   few.waiters_max = 4;
   handle.emplace(supervisor.spawn(few)->handle());
   run();
@@ -258,7 +244,7 @@ TEST_F(HostileCalls, NothingThatStrangersSayHurtsThoseWhoCallHere) {
     SCOPED_TRACE(::testing::Message() << "seed " << seed);
     Random random{seed};
     handle.emplace(
-        supervisor.spawn({CrashPolicy::kFail, {ParticipantConfig::owned(kEcho)}})->handle());
+        supervisor.spawn({CrashPolicy::kFail, {ParticipantConfig::owned(kToy)}})->handle());
     run();
     std::vector<MessageId> said{MessageId{1, 1}};
     const auto some = [&] { return said[random.below(said.size())]; };

@@ -8,81 +8,29 @@
 #include <string>
 #include <vector>
 
-#include "node/conversation/conversation_supervisor.hpp"
 #include "node/conversation/remote_calls.hpp"
 #include "node/conversation/remote_state.hpp"
+#include "tests/unit/node/conversation/conversations_on_one_node.hpp"
 
 namespace liminal {
 namespace {
 
 using namespace std::chrono_literals;
+using namespace test;
 using Phase = ConversationPhase;
 
-const ServiceName kToy{"toy"};
 const NodeName kFar{"far"};
 constexpr Incarnation kFarLife{5};
 
-/// Answers with what it got; "lie" has it say that it exited.
-class Toy final : public Process {
- public:
-  void handle(Context& context, Message message) override {
-    auto* received = std::get_if<message::Received>(&message);
-    if (received == nullptr) return;
-    const Envelope& request = received->envelope;
-    if (request.payload.view() == "silent") return;
-    if (request.payload.view() == "lie") {
-      return context.exit(received->from, ExitReason::error("so it says"));
-    }
-    context.send(received->from, {.kind = EnvelopeKind::kReply,
-                                  .id = context.new_message_id(),
-                                  .conversation = request.conversation,
-                                  .parent = request.id,
-                                  .payload = request.payload});
-  }
-};
-
-class UnrulyPeers : public ::testing::Test {
+class UnrulyPeers : public ConversationsOnOneNode {
  protected:
-  UnrulyPeers() {
-    scheduler.set_service_factory(
-        [](const signal::SpawnRequest&) -> Result<std::unique_ptr<Process>> {
-          return std::make_unique<Toy>();
-        });
-    directory.publish(
-        {{{NodeName{"a"}, local_incarnation(), MemberState::kJoined, false, {kToy}, {}}},
-         true,
-         1000});
-  }
-  ~UnrulyPeers() override {
-    supervisor.shutdown();
-    run_for(20s);
-    EXPECT_EQ(scheduler.counts().processes, bystanders);
-    EXPECT_EQ(scheduler.counts().timers, 0U);
-    EXPECT_EQ(supervisor.open(), 0U);
-  }
-
   static Pid far(std::uint64_t serial) { return {kFar, kFarLife, Serial{serial}}; }
 
-  void run() { scheduler.run_until_idle(now); }
-  void run_for(Duration duration) {
-    const TimePoint end = now + duration;
+  ConversationHandle open(ConversationConfig config = one_toy()) {
+    auto handle = ConversationsOnOneNode::open(std::move(config));
     run();
-    while (const auto next = scheduler.next_deadline()) {
-      if (*next > end) break;
-      now = *next;
-      run();
-    }
-    now = end;
-    run();
+    return handle;
   }
-
-  ConversationHandle open(ConversationConfig config) {
-    auto actor = supervisor.spawn(std::move(config));
-    EXPECT_TRUE(actor);
-    run();
-    return actor->handle();
-  }
-  ConversationHandle open() { return open({CrashPolicy::kFail, {ParticipantConfig::owned(kToy)}}); }
   ConversationHandle open_attached(std::vector<Pid> pids) {
     ConversationConfig config{CrashPolicy::kFail};
     for (std::size_t i = 0; i < pids.size(); ++i) {
@@ -94,41 +42,6 @@ class UnrulyPeers : public ::testing::Test {
   Pid bystander() {
     ++bystanders;
     return scheduler.spawn(std::make_unique<Toy>());
-  }
-
-  using Told = std::shared_ptr<std::string>;
-  static Told nothing() { return std::make_shared<std::string>(); }
-  static ConversationHandle::Completion into(const Told& told) {
-    return [told](const Outcome& outcome) {
-      EXPECT_EQ(*told, "") << "told twice";
-      *told = outcome ? "ok " + std::string{outcome->view()}
-                      : std::string{name_of(outcome.error().code)} + ": " + outcome.error().detail;
-    };
-  }
-  MessageId send(ConversationHandle& handle, const char* text, SendOptions options = {}) {
-    const Told told = nothing();
-    const MessageId id = handle.start_send(Payload{text}, std::move(options), into(told));
-    run();
-    EXPECT_EQ(*told, "ok ");
-    return id;
-  }
-  std::string ask(ConversationHandle& handle, const char* text, SendOptions options = {}) {
-    const Told told = nothing();
-    static_cast<void>(handle.start_ask(Payload{text}, std::move(options), into(told)));
-    run();
-    return *told;
-  }
-  std::string receive(ConversationHandle& handle) {
-    const Told told = nothing();
-    static_cast<void>(handle.start_receive(std::nullopt, into(told)));
-    run();
-    return *told;
-  }
-  std::string close(ConversationHandle& handle) {
-    const Told told = nothing();
-    static_cast<void>(handle.start_close(into(told)));
-    run();
-    return *told;
   }
 
   /// Of a link that the conversation made to `to`.
@@ -176,13 +89,6 @@ class UnrulyPeers : public ::testing::Test {
   }
 
   const Pid kHolder = far(50);
-  TimePoint now{1000s};
-  std::vector<Signal> forwarded;
-  Scheduler scheduler{{.node = NodeName{"a"}, .seed = 7},
-                      [this](Signal signal) { forwarded.push_back(std::move(signal)); }};
-  Directory directory;
-  ConversationSupervisor supervisor{scheduler, directory};
-  std::size_t bystanders = 0;
   std::uint64_t calls = 0;
 };
 
