@@ -1,6 +1,5 @@
 #include "node/conversation/conversation_process.hpp"
 
-#include <algorithm>
 #include <utility>
 
 #include "common/base/text.hpp"
@@ -16,22 +15,22 @@ constexpr Duration kExitsHeldMax = std::chrono::milliseconds{50};
 
 ConversationProcess::ConversationProcess(std::shared_ptr<ConversationRecord> record,
                                          const Directory& directory, TimelineSink timeline,
-                                         std::function<void()> ended, MakeHere make_here)
+                                         std::function<void()> ended,
+                                         PlacementSearches::MakeHere make_here)
     : record_(std::move(record)),
       id_(record_->state.id),
       config_(record_->state.config),
       cell_(record_->cell),
-      directory_(directory),
       timeline_(std::move(timeline)),
       ended_(std::move(ended)),
-      make_here_(std::move(make_here)),
       intensity_(config_->actor_restarts_max, config_->actor_restart_period),
-      elsewhere_(config_, cell_, id_) {}
+      here_(config_),
+      elsewhere_(config_, cell_, id_),
+      searches_(id_, config_, directory, linked_, std::move(make_here)) {}
 
 ConversationProcess::~ConversationProcess() {
   cell_->lost();
   if (ended_) ended_();
-  // tickets that are still here are answered by the cell as they go
 }
 
 void ConversationProcess::on_start(Context& context) {
@@ -39,8 +38,8 @@ void ConversationProcess::on_start(Context& context) {
   tell_opened(context);
   if (config_->timeout) {
     record_->state.ends_at = context.now() + *config_->timeout;
-    core_timers_.emplace(context.start_timer(*config_->timeout),
-                         input::TimerFired{ConversationTimer::kTimeout, 0});
+    timers_.emplace(context.start_timer(*config_->timeout),
+                    input::TimerFired{ConversationTimer::kTimeout, 0});
   }
   start_actor(context);
 }
@@ -76,17 +75,22 @@ void ConversationProcess::handle(Context& context, Message message) {
 
 void ConversationProcess::hear(RemoteHandles::Inputs inputs) {
   for (Input& input : inputs) {
-    if (const auto* abandoned = std::get_if<input::ReceiveAbandoned>(&input)) {
-      if (inbox_.drop_call(abandoned->waiter, with_actor_)) continue;
-    }
-    if (std::holds_alternative<input::CancelRequested>(input) && inbox_.has_cancel()) continue;
+    if (is_settled_unseen(input)) continue;
     inbox_.push_from_elsewhere(std::move(input));
   }
 }
 
+/// What a call that waits in the inbox settles needs no decision.
+bool ConversationProcess::is_settled_unseen(const Input& input) {
+  if (const auto* abandoned = std::get_if<input::ReceiveAbandoned>(&input)) {
+    return inbox_.drop_call(abandoned->waiter, with_actor_);
+  }
+  return std::holds_alternative<input::CancelRequested>(input) && inbox_.has_cancel();
+}
+
 /// Orphaned is who has no handle here and none elsewhere.
 void ConversationProcess::watch_over_handles(Context& context) {
-  const bool held = handles_here_ > 0 || elsewhere_.held();
+  const bool held = here_.held() || elsewhere_.held();
   if (held && orphan_timer_) context.cancel_timer(*std::exchange(orphan_timer_, std::nullopt));
   if (!held && !orphan_timer_ && !orphaned_) {
     orphan_timer_ = context.start_timer(config_->orphan_timeout);
@@ -134,7 +138,7 @@ void ConversationProcess::on_message(Context& context, message::Received receive
   if (received.envelope.kind == EnvelopeKind::kCall) {
     RemoteHandles::Inputs inputs;
     elsewhere_.on_call(context, received.from, std::move(received.envelope),
-                       {.other_waiters = tickets_.size(), .undecided = inbox_.from_elsewhere()},
+                       {.other_waiters = here_.waiting(), .undecided = inbox_.from_elsewhere()},
                        inputs);
     return hear(std::move(inputs));
   }
@@ -213,51 +217,13 @@ void ConversationProcess::on_message(Context& context, message::TimerFired fired
     held_exits_timer_.reset();
     return enqueue(linked_.release());
   }
-  if (const auto core = core_timers_.find(fired.timer); core != core_timers_.end()) {
-    enqueue(core->second);
-    core_timers_.erase(core);
-    return;
-  }
-  if (const auto repeat = repeat_timers_.find(fired.timer); repeat != repeat_timers_.end()) {
-    enqueue(input::RepeatTimerFired{repeat->second});
-    repeat_timers_.erase(repeat);
-    return;
-  }
+  if (auto due = timers_.extract(fired.timer)) return enqueue(std::move(due.mapped()));
   if (elsewhere_.on_timer(context, fired.timer)) return;
-  for (auto& [role, search] : searches_) {
-    if (search.timer != fired.timer) continue;
-    if (!search.spawn) {
-      search_on(context, role);
-    } else {
-      context.abandon_spawn(*search.spawn);
-      end_search(context, role, input::ParticipantUnavailable{role, search.placement.unanswered()});
-    }
-    return;
-  }
+  hear(searches_.on_timer(context, fired.timer));
 }
 
 void ConversationProcess::on_message(Context& context, message::Spawned spawned) {
-  for (auto& [role, search] : searches_) {
-    if (search.spawn != spawned.spawn) continue;
-    context.cancel_timer(search.timer);
-    if (spawned.instance && search.to_compensate && !spawned.compensates) {
-      context.unlink(*spawned.instance);
-      context.exit(*spawned.instance, ExitReason::shutdown());
-      spawned.instance = fail(Errc::kNoService,
-                              "the service cannot compensate on " + spawned.instance->node.value());
-    }
-    if (spawned.instance) {
-      linked_.add_instance(*spawned.instance);
-      end_search(context, role,
-                 input::ParticipantReady{role, *spawned.instance, spawned.compensates,
-                                         search.placement.reason()});
-    } else {
-      search.spawn.reset();
-      search.placement.failed(std::move(spawned.instance.error()));
-      search_on(context, role);
-    }
-    return;
-  }
+  hear(searches_.on_spawned(context, std::move(spawned)));
 }
 
 void ConversationProcess::on_message(Context& context, LocalMessagePtr local) {
@@ -265,83 +231,14 @@ void ConversationProcess::on_message(Context& context, LocalMessagePtr local) {
     if (!with_actor_ || answer->number != order_) return;  // of an actor that is gone
     decided(context);
   } else if (auto* message = dynamic_cast<CallMessage*>(local.get())) {
-    std::visit([&](auto& c) { on_call(context, std::move(c)); }, message->call);
+    if (std::holds_alternative<call::Retell>(message->call)) return retell(context);
+    auto input = here_.on_call(std::move(message->call), elsewhere_.waiting());
+    if (input && !is_settled_unseen(*input)) enqueue(std::move(*input));
   }
 }
-
-// --- calls ---
-
-/// Keeps the ticket until its waiter is completed. False if there are too many.
-bool ConversationProcess::admit(std::optional<std::pair<WaiterId, Ticket>>& waiter) {
-  if (!waiter) return true;
-  const std::size_t waiting = tickets_.size() + elsewhere_.waiting();
-  if (waiting >= config_->waiters_max) {
-    waiter->second.redeem(fail(Errc::kRejected, std::to_string(waiting) +
-                                                    " calls wait, waiters-max is " +
-                                                    std::to_string(config_->waiters_max)));
-    return false;
-  }
-  tickets_.emplace(waiter->first, std::move(waiter->second));
-  return true;
-}
-
-void ConversationProcess::on_call(Context&, call::Send send) {
-  const auto id_of = [](const auto& waiter) {
-    return waiter ? std::optional{waiter->first} : std::nullopt;
-  };
-  const auto accepted = id_of(send.accepted), reply = id_of(send.reply);
-  if (!admit(send.accepted) || !admit(send.reply)) return;
-  enqueue(input::SendRequested{send.id, std::move(send.payload), std::move(send.options), accepted,
-                               reply});
-}
-
-/// Callers that lose patience faster than their calls are decided cost no decisions.
-void ConversationProcess::on_call(Context&, call::Receive receive) {
-  if (!receive.ticket.is_wanted()) {
-    receive.ticket.cancel();
-    return;
-  }
-  std::optional<std::pair<WaiterId, Ticket>> waiter;
-  waiter.emplace(receive.waiter, std::move(receive.ticket));
-  if (admit(waiter)) enqueue(input::ReceiveRequested{receive.waiter, receive.request});
-}
-
-void ConversationProcess::on_call(Context&, call::Abandon abandon) {
-  const auto found = tickets_.find(abandon.waiter);
-  if (found != tickets_.end()) {
-    found->second.cancel();
-    tickets_.erase(found);
-  } else if (!abandon.forget) {
-    return;  // answered meanwhile, or never taken
-  }
-  if (inbox_.drop_call(abandon.waiter, with_actor_)) return;
-  enqueue(input::ReceiveAbandoned{abandon.waiter, abandon.forget});
-}
-
-void ConversationProcess::on_call(Context&, call::Close close) {
-  const auto waiter = close.waiter ? std::optional{close.waiter->first} : std::nullopt;
-  if (admit(close.waiter)) enqueue(input::CloseRequested{waiter});
-}
-
-void ConversationProcess::on_call(Context&, call::Cancel cancel) {
-  if (!inbox_.has_cancel()) enqueue(input::CancelRequested{std::move(cancel.by)});
-}
-
-/// What is to be undone is undone, as far as the time goes that its node has left.
-void ConversationProcess::on_call(Context&, call::Shutdown) {
-  if (config_->on_crash == CrashPolicy::kCompensate) {
-    enqueue(input::Abandoned{"its node is stopping"});
-  } else {
-    enqueue(input::CloseRequested{});
-  }
-}
-
-void ConversationProcess::on_call(Context&, call::HandlesGone) { --handles_here_; }
-
-void ConversationProcess::on_call(Context&, call::HandlesBack) { ++handles_here_; }
 
 /// As of the last decision: what is being decided now is told when it is.
-void ConversationProcess::on_call(Context& context, call::Retell) {
+void ConversationProcess::retell(Context& context) {
   if (!timeline_) return;
   tell_opened(context);
   effect::Note phase{{.conversation = id_,
@@ -353,6 +250,10 @@ void ConversationProcess::on_call(Context& context, call::Retell) {
 // --- deciding ---
 
 void ConversationProcess::enqueue(Input input) { inbox_.push(std::move(input)); }
+
+void ConversationProcess::hear(PlacementSearches::Report report) {
+  if (report) inbox_.push(std::move(*report));
+}
 
 /// One input at a time: what its effects feed back (a reply whose caller is gone) must be decided
 /// before the next, or a receive in between would miss it.
@@ -383,7 +284,7 @@ void ConversationProcess::carry_out_all(Context& context, std::vector<Effect> ef
   if (!over_) return;
   // nothing of this is decided any more: who still waits is answered by the cell
   inbox_.clear();
-  tickets_.clear();
+  here_.over();
 }
 
 // --- the actor ---
@@ -431,59 +332,12 @@ void ConversationProcess::decide_alone(Context& context) {
 
 // --- effects ---
 
-Input ConversationProcess::place_here(Context& context, const effect::Place& place) {
-  auto made = make_here_();
-  if (!made) return input::ParticipantUnavailable{place.role, std::move(made.error())};
-  const Pid pid = context.spawn_link(std::move(made->process));
-  linked_.add_instance(pid);
-  return input::ParticipantReady{place.role, pid, made->compensates, "made for it on its node"};
-}
-
 void ConversationProcess::carry_out(Context& context, effect::Place& place) {
-  if (make_here_) return enqueue(place_here(context, place));
-  const auto& owned = std::get<OwnedInstance>(config_->participants[place.role].who);
-  const bool to_compensate = place.to_compensate_within.has_value();
-  const Placement placement{
-      Placement::Settings{.service = owned.service,
-                          .rule = owned.placement,
-                          .timeout = place.to_compensate_within.value_or(config_->policy_timeout),
-                          .tried = std::move(place.tried),
-                          .persistent = to_compensate},
-      context.now()};
-  searches_.emplace(place.role, Search{placement, to_compensate, std::nullopt, TimerId{0}});
-  search_on(context, place.role);
-}
-
-void ConversationProcess::search_on(Context& context, RoleIndex role) {
-  Search& search = searches_.at(role);
-  const auto next = search.placement.next(*directory_.snapshot(), linked_.shares(),
-                                          context.random(), context.now());
-  if (const auto* attempt = std::get_if<Placement::Try>(&next)) {
-    const auto& owned = std::get<OwnedInstance>(config_->participants[role].who);
-    search.spawn = context.spawn_service(attempt->node, owned.service, id_);
-    search.timer = context.start_timer(
-        std::max(search.placement.give_up_at() - context.now(), Duration::zero()));
-  } else if (const auto* wait = std::get_if<Placement::Wait>(&next)) {
-    search.timer = context.start_timer(wait->before_next);
-  } else {
-    end_search(context, role,
-               input::ParticipantUnavailable{role, std::get<Placement::GiveUp>(next).error});
-  }
-}
-
-void ConversationProcess::end_search(Context& context, RoleIndex role, Input report) {
-  context.cancel_timer(searches_.at(role).timer);
-  searches_.erase(role);
-  enqueue(std::move(report));
+  hear(searches_.begin(context, std::move(place)));
 }
 
 void ConversationProcess::carry_out(Context& context, effect::AbandonPlacement& abandon) {
-  const auto found = searches_.find(abandon.role);
-  if (found == searches_.end()) return;  // its report is in the inbox
-  if (found->second.spawn) context.abandon_spawn(*found->second.spawn);
-  end_search(context, abandon.role,
-             input::ParticipantUnavailable{
-                 abandon.role, Error{Errc::kConversationFailed, "not wanted any more"}});
+  hear(searches_.abandon(context, abandon.role));
 }
 
 void ConversationProcess::carry_out(Context& context, effect::Link& link) {
@@ -505,8 +359,7 @@ void ConversationProcess::carry_out(Context& context, effect::Cancel& cancel) {
 }
 
 void ConversationProcess::carry_out(Context& context, effect::StartTimer& start) {
-  core_timers_.emplace(context.start_timer(start.after),
-                       input::TimerFired{start.which, start.number});
+  timers_.emplace(context.start_timer(start.after), input::TimerFired{start.which, start.number});
 }
 
 void ConversationProcess::carry_out(Context& context, effect::Note& note) {
@@ -516,15 +369,8 @@ void ConversationProcess::carry_out(Context& context, effect::Note& note) {
 }
 
 void ConversationProcess::carry_out(Context& context, effect::Complete& complete) {
-  const auto found = tickets_.find(complete.waiter);
-  bool taken = false;
-  if (found != tickets_.end()) {
-    // a reply is a pointer to its bytes, an error a short text: the copy is cheap
-    taken = found->second.redeem(complete.outcome);
-    tickets_.erase(found);
-  } else {
-    taken = elsewhere_.complete(context, complete);
-  }
+  const auto taken_here = here_.complete(complete.waiter, complete.outcome);
+  const bool taken = taken_here ? *taken_here : elsewhere_.complete(context, complete);
   if (!taken && complete.reply) {
     feedback_.push_back(input::OfferRefused{*complete.reply, std::move(complete.outcome)});
   }
@@ -540,7 +386,7 @@ void ConversationProcess::carry_out(Context& context, effect::StartEndTimer& sta
 }
 
 void ConversationProcess::carry_out(Context& context, effect::StartRepeatTimer& start) {
-  repeat_timers_.emplace(context.start_timer(start.after), start.role);
+  timers_.emplace(context.start_timer(start.after), input::RepeatTimerFired{start.role});
 }
 
 void ConversationProcess::carry_out(Context& context, effect::Withdraw& withdraw) {
@@ -571,11 +417,7 @@ void ConversationProcess::carry_out(Context& context, effect::Finish& finish) {
   cell_->tell_exits();  // before who closed it is told
   for (const Pid& pid : linked_.instances()) context.exit(pid, ExitReason::kill());
   for (const Pid& pid : linked_.attached()) context.unlink(pid);
-  for (const auto& [role, search] : searches_) {
-    if (search.spawn) context.abandon_spawn(*search.spawn);
-    context.cancel_timer(search.timer);
-  }
-  searches_.clear();
+  searches_.end_all(context);
   if (actor_) {
     context.unlink(*actor_);
     context.exit(*actor_, ExitReason::shutdown());

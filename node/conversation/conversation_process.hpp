@@ -10,10 +10,10 @@
 #include <vector>
 
 #include "node/conversation/actor_process.hpp"
-#include "node/conversation/conversation_calls.hpp"
 #include "node/conversation/decision_queue.hpp"
+#include "node/conversation/handles_here.hpp"
 #include "node/conversation/linked_participants.hpp"
-#include "node/conversation/placement.hpp"
+#include "node/conversation/placement_searches.hpp"
 #include "node/conversation/remote_handles.hpp"
 #include "node/conversation/restart_intensity.hpp"
 #include "node/remote/directory.hpp"
@@ -41,27 +41,17 @@ namespace liminal {
 /// honest ones.
 class ConversationProcess final : public Process {
  public:
-  /// Makes the participants of a conversation that has them on its own node, whatever services
-  /// there are. Called in a turn.
-  using MakeHere = std::function<Result<Scheduler::Instance>()>;
-
   /// `timeline` may be empty: nobody keeps what happens. `ended` is called once, when it is over or
   /// was killed. `make_here` may be empty.
   ConversationProcess(std::shared_ptr<ConversationRecord> record, const Directory& directory,
-                      TimelineSink timeline, std::function<void()> ended, MakeHere make_here = {});
+                      TimelineSink timeline, std::function<void()> ended,
+                      PlacementSearches::MakeHere make_here = {});
   ~ConversationProcess() override;
 
   void on_start(Context& context) override;
   void handle(Context& context, Message message) override;
 
  private:
-  struct Search {  // for a node, by role
-    Placement placement;
-    bool to_compensate;
-    std::optional<SpawnId> spawn;
-    TimerId timer;
-  };
-
   void on_message(Context& context, message::Received received);
   void on_message(Context& context, message::Exited exited);
   void on_message(Context&, message::Down down);
@@ -71,19 +61,10 @@ class ConversationProcess final : public Process {
   void on_message(Context&, message::Cancelled) {}  // it is asked for nothing
   void on_message(Context& context, LocalMessagePtr local);
 
-  void on_call(Context& context, call::Send send);
-  void on_call(Context& context, call::Receive receive);
-  void on_call(Context& context, call::Abandon abandon);
-  void on_call(Context& context, call::Close close);
-  void on_call(Context& context, call::Cancel cancel);
-  void on_call(Context& context, call::Shutdown);
-  void on_call(Context&, call::HandlesGone);
-  void on_call(Context&, call::HandlesBack);
-  void on_call(Context& context, call::Retell);
-  [[nodiscard]] bool admit(std::optional<std::pair<WaiterId, Ticket>>& waiter);
-
   void start_actor(Context& context);
+  [[nodiscard]] bool is_settled_unseen(const Input& input);
   void hear(RemoteHandles::Inputs inputs);
+  void hear(PlacementSearches::Report report);
   void watch_over_handles(Context& context);
   void after_the_end(Context& context, Message message);
   void end_if_not_needed(Context& context);
@@ -115,18 +96,14 @@ class ConversationProcess final : public Process {
   void watch_over_held_exits(Context& context);
   void put_back_replies();
   void tell_opened(Context& context);
-  [[nodiscard]] Input place_here(Context& context, const effect::Place& place);
-  void search_on(Context& context, RoleIndex role);
-  void end_search(Context& context, RoleIndex role, Input report);
+  void retell(Context& context);
 
   std::shared_ptr<ConversationRecord> record_;
   const ConversationId id_;
   const std::shared_ptr<const ConversationConfig> config_;
   const std::shared_ptr<ConversationCell> cell_;
-  const Directory& directory_;
   const TimelineSink timeline_;  // may be empty: nobody keeps it
   std::function<void()> ended_;
-  const MakeHere make_here_;
 
   std::optional<Pid> actor_;  // none once it died too often
   RestartIntensity intensity_;
@@ -138,14 +115,12 @@ class ConversationProcess final : public Process {
   bool over_ = false;
   bool orphaned_ = false;  // was told so
 
-  std::map<WaiterId, Ticket> tickets_;
+  HandlesHere here_;
   RemoteHandles elsewhere_;
-  std::size_t handles_here_ = 1;  // origins of handles on this node
-  std::map<RoleIndex, Search> searches_;
   LinkedParticipants linked_;
+  PlacementSearches searches_;  // puts whom it finds among the linked
   std::optional<TimerId> end_timer_, orphan_timer_, held_exits_timer_;
-  std::map<TimerId, RoleIndex> repeat_timers_;
-  std::map<TimerId, input::TimerFired> core_timers_;
+  std::map<TimerId, Input> timers_;  // what is to be decided when they fire
 };
 
 }  // namespace liminal
