@@ -1,48 +1,16 @@
 // Whatever bytes come: an error or a frame of ours, never a crash, never much memory.
+#include "tests/support/hostile_bytes.hpp"
+
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <msgpack.hpp>
-#include <new>
 
-#include "common/base/random.hpp"
-#include "tests/unit/common/wire/frames.hpp"
-
-namespace {
-
-// Allocated by this program since the last reset, never counting what was freed.
-std::size_t allocated_bytes = 0;
-
-}  // namespace
-
-// not inlined: g++ would see one of a pair without the other and warn
-[[gnu::noinline]] void* operator new(std::size_t size) {
-  allocated_bytes += size;
-  if (void* memory = std::malloc(size)) return memory;
-  throw std::bad_alloc{};
-}
-[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
-[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+#include "tests/support/counted_allocations.hpp"
+#include "tests/unit/common/wire/harmless.hpp"
 
 namespace liminal::test {
 namespace {
-
-// What a decoder accepts must encode, and that must decode to the same.
-void expect_harmless(std::string_view bytes, const Decoder& decoder) {
-  const auto again = decoder.reencode(bytes);
-  if (again) {
-    ASSERT_EQ(decoder.reencode(*again), again) << decoder.name << ": " << hex(bytes);
-    return;
-  }
-  ASSERT_TRUE(again.error().code == Errc::kMalformed ||
-              again.error().code == Errc::kUnsupportedVersion);
-  ASSERT_FALSE(again.error().detail.empty());
-}
-
-void expect_harmless(std::string_view bytes) {
-  for (const Decoder& decoder : decoders()) expect_harmless(bytes, decoder);
-}
 
 Result<std::string> decode(std::string_view bytes, std::size_t decoder) {
   return decoders().at(decoder).reencode(bytes);
@@ -120,31 +88,10 @@ TEST(HostileBytes, AnyByteChangedIsHarmless) {
 
 // On failure the seed is printed: make it the only one.
 TEST(HostileBytes, RandomChangesOfFramesAreHarmless) {
-  const std::vector<Encoded> frames = encoded_frames();
+  const std::vector<std::string> frames = bytes_of_all_frames();
   for (std::uint64_t seed = 0; seed < 10'000; ++seed) {
     Random random{seed};
-    std::string bytes = frames[random.below(frames.size())].bytes;
-    for (std::uint64_t change = random.below(4); change-- > 0 && !bytes.empty();) {
-      const std::size_t at = random.below(bytes.size());
-      const std::string& other = frames[random.below(frames.size())].bytes;
-      switch (random.below(5)) {
-        case 0:
-          bytes[at] = static_cast<char>(random.below(256));
-          break;
-        case 1:
-          bytes.insert(at, 1, static_cast<char>(random.below(256)));
-          break;
-        case 2:
-          bytes.erase(at, 1 + random.below(4));
-          break;
-        case 3:
-          bytes.insert(at, other.substr(random.below(other.size()), random.below(20)));
-          break;
-        case 4:
-          bytes.replace(at, 1, other.substr(random.below(other.size()), 1));
-          break;
-      }
-    }
+    const std::string bytes = mutated(frames[random.below(frames.size())], frames, random);
     ASSERT_NO_FATAL_FAILURE(expect_harmless(bytes)) << "seed " << seed;
   }
 }
@@ -152,16 +99,7 @@ TEST(HostileBytes, RandomChangesOfFramesAreHarmless) {
 TEST(HostileBytes, RandomBytesAreHarmless) {
   for (std::uint64_t seed = 0; seed < 10'000; ++seed) {
     Random random{seed};
-    // most begin as a frame does, so that the fields are reached
-    std::string bytes;
-    if (random.below(4) > 0) {
-      bytes = {static_cast<char>(0x90 + random.below(16)), '\x01',
-               static_cast<char>(random.below(36))};
-    }
-    for (std::uint64_t size = random.below(64); size-- > 0;) {
-      bytes += static_cast<char>(random.below(256));
-    }
-    ASSERT_NO_FATAL_FAILURE(expect_harmless(bytes)) << "seed " << seed;
+    ASSERT_NO_FATAL_FAILURE(expect_harmless(random_frame(63, random))) << "seed " << seed;
   }
 }
 
