@@ -1,24 +1,25 @@
 // Goal: whoever else finds the door of a real broker, with whatever bytes, the nodes inside do not
 // notice, what can be counted is, and every descriptor comes back.
+#include "tests/socket/common/net/strangers.hpp"
+
 #include <gtest/gtest.h>
 #include <sys/resource.h>
-#include <zmq.h>
 
 #include <algorithm>
 #include <filesystem>
-#include <thread>
 
-#include "broker/broker_loop.hpp"
-#include "common/base/random.hpp"
 #include "common/wire/codec.hpp"
 #include "common/wire/limits.hpp"
 #include "tests/socket/common/net/net_test_support.hpp"
+#include "tests/support/running_broker.hpp"
 
 namespace liminal::broker {
 namespace {
 
 using namespace std::chrono_literals;
 using net::test::Caller;
+using net::test::no_zmtp;
+using net::test::PlainDealer;
 using net::test::RawSocket;
 
 constexpr std::uint64_t kSeed = 7411;
@@ -105,48 +106,15 @@ class Node {
   int sent_ = 0;
 };
 
-// libzmq itself, without our limits.
-class PlainDealer {
- public:
-  explicit PlainDealer(const std::string& endpoint) {
-    const int patience_ms = 20'000, forever = 0;
-    zmq_setsockopt(socket_, ZMQ_SNDTIMEO, &patience_ms, sizeof patience_ms);
-    zmq_setsockopt(socket_, ZMQ_RCVTIMEO, &patience_ms, sizeof patience_ms);
-    zmq_setsockopt(socket_, ZMQ_LINGER, &patience_ms, sizeof patience_ms);
-    zmq_setsockopt(socket_, ZMQ_SNDHWM, &forever, sizeof forever);
-    zmq_connect(socket_, endpoint.c_str());
+/// What was sent before this was read: the broker answers everybody's question, in order.
+bool is_read_by_the_broker(PlainDealer& stranger) {
+  if (!stranger.send(wire::encode(ControlFrame{control::StatusQuery{}}))) return false;
+  for (;;) {
+    const auto frame = wire::decode_control(stranger.receive());
+    if (!frame) return false;
+    if (std::holds_alternative<control::StatusReply>(*frame)) return true;
   }
-  ~PlainDealer() {
-    zmq_close(socket_);
-    zmq_ctx_term(context_);
-  }
-  PlainDealer(const PlainDealer&) = delete;
-  PlainDealer& operator=(const PlainDealer&) = delete;
-
-  bool send(std::string_view bytes, bool more = false) {
-    return zmq_send(socket_, bytes.data(), bytes.size(), more ? ZMQ_SNDMORE : 0) >= 0;
-  }
-  /// The next one-part message.
-  std::string receive() {
-    std::string bytes(1 << 20, '\0');
-    const int size = zmq_recv(socket_, bytes.data(), bytes.size(), 0);
-    bytes.resize(size < 0 ? 0 : static_cast<std::size_t>(size));
-    return bytes;
-  }
-  /// What was sent before this was read: the broker answers everybody's question, in order.
-  bool is_read_by_the_broker() {
-    if (!send(wire::encode(ControlFrame{control::StatusQuery{}}))) return false;
-    for (;;) {
-      const auto frame = wire::decode_control(receive());
-      if (!frame) return false;
-      if (std::holds_alternative<control::StatusReply>(*frame)) return true;
-    }
-  }
-
- private:
-  void* context_ = zmq_ctx_new();
-  void* socket_ = zmq_socket(context_, ZMQ_DEALER);
-};
+}
 
 std::size_t open_descriptors() {
   std::size_t count = 0;
@@ -169,7 +137,7 @@ std::size_t allow_descriptors(std::size_t wanted) {
 
 // A client of ZMTP 3.0 without security: its greeting, then READY of a DEALER.
 std::string zmtp_handshake() {
-  std::string bytes("\xFF\0\0\0\0\0\0\0\1\x7F\3\0NULL", 16);
+  std::string bytes = net::test::zmtp_beginning();
   bytes.resize(64, '\0');
   const std::string property = std::string("\x0BSocket-Type\0\0\0\6", 16) + "DEALER";
   const std::string ready = std::string("\5READY") + property;
@@ -180,99 +148,63 @@ std::string zmtp_handshake() {
 
 /// Whether the other end's greeting and READY came.
 bool shook_hands(RawSocket& raw) {
-  const timeval patience{20, 0};
-  ::setsockopt(raw.fd(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
   constexpr std::size_t kGreeting = 64;
   std::string all;
   while (all.find("READY") == std::string::npos || all.size() < kGreeting + 2) {
-    char bytes[256];
-    const ssize_t got = ::recv(raw.fd(), bytes, sizeof bytes, 0);
-    if (got <= 0) return false;
-    all.append(bytes, static_cast<std::size_t>(got));
+    const std::string more = raw.read();
+    if (more.empty()) return false;
+    all += more;
   }
   return true;
 }
 
-/// Whether the other end closes the connection.
-bool ends(RawSocket& raw) {
-  const timeval patience{20, 0};
-  ::setsockopt(raw.fd(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-  char bytes[128];
-  ssize_t got = 1;
-  while (got > 0) got = ::recv(raw.fd(), bytes, sizeof bytes, 0);
-  return got == 0 || errno == ECONNRESET;
+BrokerCore::Settings of_this_cluster() {
+  BrokerCore::Settings settings;
+  settings.cluster = kCluster;
+  return settings;
 }
 
 class StrangersTest : public ::testing::Test {
  protected:
-  void SetUp() override {
-    auto door = net::RouterSocket::bind(context_, {"tcp://127.0.0.1:*"}, {});
-    ASSERT_TRUE(door) << door.error().detail;
-    endpoint_ = door->endpoints().at(0);
-    BrokerCore::Settings settings;
-    settings.cluster = kCluster;
-    loop_.emplace(*std::move(door), BrokerCore{settings, Random{1}, clock_.now()}, clock_, waker_,
-                  BrokerLoop::Settings{.beat_interval = 1h});
-    thread_ = std::thread{[this] { loop_->run(); }};
-    a_.emplace(context_, endpoint_, "a", 1);
-    b_.emplace(context_, endpoint_, "b", 2);
-    before_ = open_descriptors();
-  }
-  void TearDown() override {
-    if (thread_.joinable()) stop();
-  }
-  void stop() {
-    loop_->stop();
-    thread_.join();
-  }
-
+  [[nodiscard]] const std::string& endpoint() const { return broker_.endpoint(); }
   [[nodiscard]] std::uint16_t port() const {
-    return static_cast<std::uint16_t>(std::stoi(endpoint_.substr(endpoint_.rfind(':') + 1)));
+    return static_cast<std::uint16_t>(std::stoi(endpoint().substr(endpoint().rfind(':') + 1)));
   }
   void expect_traffic_goes_on() {
-    a_->expect_frames_reach(*b_);
-    b_->expect_frames_reach(*a_);
+    a_.expect_frames_reach(b_);
+    b_.expect_frames_reach(a_);
   }
   /// Strangers are gone: the nodes are as before, and nothing of the others is left.
   void expect_nothing_happened() {
     expect_traffic_goes_on();
-    a_->expect_undisturbed();
-    b_->expect_undisturbed();
+    a_.expect_undisturbed();
+    b_.expect_undisturbed();
     EXPECT_TRUE(net::test::eventually([&] { return open_descriptors() == before_; },
                                       [&] { net::wait({}, nobody_, 20ms); }))
         << open_descriptors() << " descriptors instead of " << before_;
-    stop();
-    EXPECT_EQ(loop_->core().members().size(), 2u);
-    EXPECT_EQ(loop_->counters().given_up, 0u);
+    EXPECT_EQ(broker_.stop().members().size(), 2u);
+    EXPECT_EQ(broker_.loop().counters().given_up, 0u);
   }
   [[nodiscard]] std::uint64_t rejected(BadFrameReason reason) const {
-    return loop_->core().counters().rejected[static_cast<std::size_t>(reason)];
+    return broker_.loop().core().counters().rejected[static_cast<std::size_t>(reason)];
   }
   [[nodiscard]] std::uint64_t dropped(DropCause cause) const {
-    return loop_->core().counters().dropped[static_cast<std::size_t>(cause)];
+    return broker_.loop().core().counters().dropped[static_cast<std::size_t>(cause)];
   }
 
+  liminal::test::RunningBroker broker_{of_this_cluster(), "tcp://127.0.0.1:*", 1h};
   net::NetContext context_;
-  net::Waker waker_, nobody_;
-  SystemClock clock_;
-  std::string endpoint_;
-  std::optional<BrokerLoop> loop_;
-  std::thread thread_;
-  std::optional<Node> a_, b_;
-  std::size_t before_ = 0;
+  net::Waker nobody_;
+  Node a_{context_, endpoint(), "a", 1}, b_{context_, endpoint(), "b", 2};
+  const std::size_t before_ = open_descriptors();
 };
 
 TEST_F(StrangersTest, RandomBytesHarmNobody) {
   Random random{kSeed};
   for (int i = 0; i < 100; ++i) {
-    std::string bytes;
-    if (i % 2 == 0) bytes = std::string("\xFF\0\0\0\0\0\0\0\1\x7F\3\0NULL", 16);
-    for (std::uint64_t n = random.below(3000); n > 0; --n) {
-      bytes += static_cast<char>(random.below(256));
-    }
     RawSocket raw;
     ASSERT_TRUE(raw.connect(port()));
-    raw.write(bytes);
+    raw.write(no_zmtp(i, 3000, random));
     if (i % 20 == 0) expect_traffic_goes_on();
   }
   expect_nothing_happened();
@@ -286,12 +218,10 @@ TEST_F(StrangersTest, GarbageBehindAHandshakeHarmsNobody) {
     ASSERT_TRUE(raw.write(zmtp_handshake()));
     ASSERT_TRUE(shook_hands(raw));
     std::string bytes("\0\5hello", 7);
-    for (std::uint64_t n = i % 2 == 0 ? 0 : random.below(500); n > 0; --n) {
-      bytes += static_cast<char>(random.below(256));
-    }
+    if (i % 2 != 0) bytes += liminal::test::random_bytes(500, random);
     ASSERT_TRUE(raw.write(bytes));
     ::shutdown(raw.fd(), SHUT_WR);
-    ASSERT_TRUE(ends(raw)) << "closing before would take back what is not read yet";
+    ASSERT_TRUE(raw.is_ended()) << "closing before would take back what is not read yet";
     if (i % 20 == 0) expect_traffic_goes_on();
   }
   expect_nothing_happened();
@@ -300,7 +230,7 @@ TEST_F(StrangersTest, GarbageBehindAHandshakeHarmsNobody) {
 
 TEST_F(StrangersTest, WhatDoesNotDecodeIsCountedByReasonAndAnsweredSeldom) {
   {
-    PlainDealer stranger{endpoint_};
+    PlainDealer stranger{endpoint()};
     for (int i = 0; i < 50; ++i) {
       ASSERT_TRUE(stranger.send("garbage"));                                 // malformed
       ASSERT_TRUE(stranger.send(std::string("\x92\x02\x04", 3)));            // of another version
@@ -308,43 +238,43 @@ TEST_F(StrangersTest, WhatDoesNotDecodeIsCountedByReasonAndAnsweredSeldom) {
       ASSERT_TRUE(stranger.send(
           wire::encode(ControlFrame{control::Unknown{Epoch{1}}})));  // only a broker says so
     }
-    ASSERT_TRUE(stranger.is_read_by_the_broker());
+    ASSERT_TRUE(is_read_by_the_broker(stranger));
   }
   expect_nothing_happened();
   EXPECT_EQ(rejected(BadFrameReason::kMalformed), 50u);
   EXPECT_EQ(rejected(BadFrameReason::kVersion), 50u);
   EXPECT_EQ(rejected(BadFrameReason::kOutOfPlace), 50u);
   EXPECT_EQ(dropped(DropCause::kUnknownSender), 50u);
-  const auto& counters = loop_->core().counters();
+  const auto& counters = broker_.loop().core().counters();
   EXPECT_EQ(counters.refusals + counters.unknown_replies + counters.replies_withheld, 150u);
   EXPECT_GT(counters.replies_withheld, 100u) << "one reply a second";
 }
 
 TEST_F(StrangersTest, AMessageOfVeryManyPartsIsDroppedAndCounted) {
   {
-    PlainDealer stranger{endpoint_};
+    PlainDealer stranger{endpoint()};
     for (int i = 1; i < 300'000; ++i) ASSERT_TRUE(stranger.send("x", true));
     ASSERT_TRUE(stranger.send("x"));
     expect_traffic_goes_on();
-    ASSERT_TRUE(stranger.is_read_by_the_broker());
+    ASSERT_TRUE(is_read_by_the_broker(stranger));
   }
   expect_nothing_happened();
-  EXPECT_EQ(loop_->oversized_messages(), 1u);
+  EXPECT_EQ(broker_.loop().oversized_messages(), 1u);
 }
 
 TEST_F(StrangersTest, APartBeyondTheLimitEndsItsConnectionOnly) {
   {
-    PlainDealer stranger{endpoint_};
-    ASSERT_TRUE(stranger.is_read_by_the_broker());
+    PlainDealer stranger{endpoint()};
+    ASSERT_TRUE(is_read_by_the_broker(stranger));
     ASSERT_TRUE(stranger.send(std::string(wire::kPartBytesMax + 1, 'x')));
     expect_traffic_goes_on();
     // libzmq connects it again: it may ask like anybody
-    ASSERT_TRUE(stranger.is_read_by_the_broker());
+    ASSERT_TRUE(is_read_by_the_broker(stranger));
   }
   {
-    PlainDealer stranger{endpoint_};  // one that is as long as allowed is read, and refused
+    PlainDealer stranger{endpoint()};  // one that is as long as allowed is read, and refused
     ASSERT_TRUE(stranger.send(std::string(wire::kPartBytesMax, 'x')));
-    ASSERT_TRUE(stranger.is_read_by_the_broker());
+    ASSERT_TRUE(is_read_by_the_broker(stranger));
   }
   expect_nothing_happened();
   EXPECT_EQ(rejected(BadFrameReason::kMalformed), 1u);
@@ -365,12 +295,12 @@ TEST_F(StrangersTest, ThousandsOfSilentConnectionsHarmNobodyAndAreEnded) {
     expect_traffic_goes_on();
     // Each is ended: after libzmq's greeting comes the end of the stream.
     for (RawSocket& raw : silent) {
-      ASSERT_TRUE(ends(raw));
+      ASSERT_TRUE(raw.is_ended());
     }
     expect_traffic_goes_on();
   }
   expect_nothing_happened();
-  EXPECT_EQ(loop_->counters().late, 0u);
+  EXPECT_EQ(broker_.loop().counters().late, 0u);
 }
 
 }  // namespace

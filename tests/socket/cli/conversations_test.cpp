@@ -10,12 +10,12 @@
 #include <thread>
 #include <vector>
 
-#include "broker/broker_loop.hpp"
 #include "cli/commands.hpp"
 #include "common/base/text.hpp"
 #include "node/node.hpp"
 #include "node/node_log.hpp"
 #include "node/node_loop.hpp"
+#include "tests/support/running_broker.hpp"
 
 namespace liminal::cli {
 namespace {
@@ -23,40 +23,18 @@ namespace {
 using namespace std::chrono_literals;
 using enum TimelineEvent;
 
-class Broker {
- public:
-  Broker() {
-    auto door = net::RouterSocket::bind(context_, {"tcp://127.0.0.1:*"}, {});
-    if (!door) throw std::runtime_error{door.error().detail};
-    endpoint_ = door->endpoints().at(0);
-    broker::BrokerCore::Settings settings;
-    settings.cluster = {250ms, 1250ms, 3s, 500ms, 16 << 20};
-    settings.cluster.timeline_records_max = 8;
-    loop_.emplace(*std::move(door), broker::BrokerCore{settings, Random{1}, clock_.now()}, clock_,
-                  waker_, broker::BrokerLoop::Settings{.beat_interval = 250ms});
-    thread_ = std::thread{[this] { loop_->run(); }};
-  }
-  ~Broker() {
-    loop_->stop();
-    thread_.join();
-  }
-  [[nodiscard]] const std::string& endpoint() const { return endpoint_; }
-
- private:
-  SystemClock clock_;
-  net::NetContext context_;
-  net::Waker waker_;
-  std::string endpoint_;
-  std::optional<broker::BrokerLoop> loop_;
-  std::thread thread_;
-};
+broker::BrokerCore::Settings few_records() {
+  auto settings = test::quick_broker();
+  settings.cluster.timeline_records_max = 8;
+  return settings;
+}
 
 /// A node loop without conversations of its own: what it tells and answers is the test's.
 class HandMadeNode {
  public:
   using Cancel = std::function<bool(const ConversationId&, const std::string&)>;
 
-  HandMadeNode(const Broker& broker, const char* name, Cancel cancel = {})
+  HandMadeNode(const test::RunningBroker& broker, const char* name, Cancel cancel = {})
       : scheduler_({.node = NodeName{name}, .seed = 1},
                    [this](Signal signal) { inbox_.push(std::move(signal)); }),
         recorder_(TimelineRecorder::kUntold, [this] { inbox_.records_wait(); }),
@@ -131,7 +109,7 @@ class ConversationCommands : public ::testing::Test {
   static constexpr ConversationId kId{0xa1, 0xb2};
   const std::string id = to_string(kId);
   SignalWatch signals;
-  Broker broker;
+  test::RunningBroker broker{few_records()};
 };
 
 TEST_F(ConversationCommands, ATimelineComesFromAllNodesInOrderOfCause) {

@@ -14,15 +14,16 @@
 #include <thread>
 #include <vector>
 
-#include "broker/broker_loop.hpp"
 #include "node/node.hpp"
 #include "tests/socket/node/participant/proc.hpp"
+#include "tests/support/running_broker.hpp"
 
 namespace liminal {
 namespace {
 
 using namespace std::chrono_literals;
 using test::eventually;
+using test::RunningBroker;
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 constexpr bool kSanitized = true;  // their allocators keep what is freed
@@ -36,35 +37,7 @@ constexpr int kLightNodes = 50;
 constexpr int kCommands = 50;
 constexpr std::size_t kGrowthMax = std::size_t{2} * 1024 * 1024;
 
-class Broker {
- public:
-  Broker() {
-    net::SocketLimits limits;
-    auto door = net::RouterSocket::bind(context_, {"tcp://127.0.0.1:*"}, limits);
-    if (!door) throw std::runtime_error{door.error().detail};
-    endpoint_ = door->endpoints().at(0);
-    broker::BrokerCore::Settings settings;
-    settings.cluster = {250ms, 1250ms, 3s, 500ms, 16 << 20};
-    loop_.emplace(*std::move(door), broker::BrokerCore{settings, Random{1}, clock_.now()}, clock_,
-                  waker_, broker::BrokerLoop::Settings{.beat_interval = 250ms});
-    thread_ = std::thread{[this] { loop_->run(); }};
-  }
-  ~Broker() {
-    loop_->stop();
-    thread_.join();
-  }
-  [[nodiscard]] const std::string& endpoint() const { return endpoint_; }
-
- private:
-  SystemClock clock_;
-  net::NetContext context_;
-  net::Waker waker_;
-  std::string endpoint_;
-  std::optional<broker::BrokerLoop> loop_;
-  std::thread thread_;
-};
-
-std::unique_ptr<Node> start_node(const Broker& broker, const std::string& name, bool light) {
+std::unique_ptr<Node> start_node(const RunningBroker& broker, const std::string& name, bool light) {
   Node::Settings settings{.name = NodeName{name}, .broker = broker.endpoint(), .light = light};
   settings.workers = 1;
   settings.blocking = 1;
@@ -141,7 +114,7 @@ class Churn : public ::testing::Test {
         << server->counts().processes << " processes, " << server->counts().ties << " ties";
   }
 
-  Broker broker;
+  RunningBroker broker;
   std::unique_ptr<Node> server = start_node(broker, "server", false);
   std::unique_ptr<Node> client = start_node(broker, "client", true);
 };

@@ -5,53 +5,28 @@
 #include <chrono>
 #include <optional>
 #include <string>
-#include <thread>
 
-#include "broker/broker_loop.hpp"
 #include "node/node.hpp"
 #include "tests/socket/node/participant/proc.hpp"
+#include "tests/support/running_broker.hpp"
 
 namespace liminal {
 namespace {
 
 using namespace std::chrono_literals;
 using test::eventually;
+using test::RunningBroker;
 using enum TimelineEvent;
 
 TimelineRecord record(std::uint64_t conversation, TimelineEvent event, std::string text = {}) {
   return {.conversation = {1, conversation}, .event = event, .text = std::move(text)};
 }
 
-/// A broker whose core can be looked at when it has stopped.
-class Broker {
- public:
-  Broker(const std::string& listen, std::uint32_t records_max) {
-    auto door = net::RouterSocket::bind(context_, {listen}, {});
-    if (!door) throw std::runtime_error{door.error().detail};
-    endpoint_ = door->endpoints().at(0);
-    broker::BrokerCore::Settings settings;
-    settings.cluster = {250ms, 1250ms, 3s, 500ms, 16 << 20};
-    settings.cluster.timeline_records_max = records_max;
-    loop_.emplace(*std::move(door), broker::BrokerCore{settings, Random{1}, clock_.now()}, clock_,
-                  waker_, broker::BrokerLoop::Settings{.beat_interval = 250ms});
-    thread_ = std::thread{[this] { loop_->run(); }};
-  }
-  ~Broker() { stop(); }
-  [[nodiscard]] const std::string& endpoint() const { return endpoint_; }
-  const broker::BrokerCore& stop() {
-    loop_->stop();
-    if (thread_.joinable()) thread_.join();
-    return loop_->core();
-  }
-
- private:
-  SystemClock clock_;
-  net::NetContext context_;
-  net::Waker waker_;
-  std::string endpoint_;
-  std::optional<broker::BrokerLoop> loop_;
-  std::thread thread_;
-};
+broker::BrokerCore::Settings keeping(std::uint32_t records_max) {
+  auto settings = test::quick_broker();
+  settings.cluster.timeline_records_max = records_max;
+  return settings;
+}
 
 std::unique_ptr<Node> make_node(std::optional<std::string> broker) {
   Node::Settings settings{.name = NodeName{"a"}, .broker = std::move(broker)};
@@ -70,7 +45,7 @@ TEST(RecordsOfANode, AloneItWantsNone) {
 }
 
 TEST(RecordsOfANode, ThoseOfBeforeTheJoiningAreToldAndThoseOfTheEndToo) {
-  Broker broker{"tcp://127.0.0.1:*", 1000};
+  RunningBroker broker{keeping(1000)};
   auto node = make_node(broker.endpoint());
   node->timeline().record(record(1, kOpened, "before"));
   ASSERT_TRUE(node->start(20s));
@@ -89,7 +64,7 @@ TEST(RecordsOfANode, ThoseOfBeforeTheJoiningAreToldAndThoseOfTheEndToo) {
 }
 
 TEST(RecordsOfANode, ABrokerThatKeepsNoneIsSentNone) {
-  Broker broker{"tcp://127.0.0.1:*", 0};
+  RunningBroker broker{keeping(0)};
   const auto node = make_node(broker.endpoint());
   node->timeline().record(record(1, kOpened));
   ASSERT_TRUE(node->start(20s));
@@ -100,21 +75,21 @@ TEST(RecordsOfANode, ABrokerThatKeepsNoneIsSentNone) {
 }
 
 TEST(RecordsOfANode, WhatHappensWithoutABrokerTheNextOneIsTold) {
-  std::optional<Broker> broker{std::in_place, "tcp://127.0.0.1:*", 1000u};
+  std::optional<RunningBroker> broker{std::in_place, keeping(1000)};
   const std::string endpoint = broker->endpoint();
   const auto node = make_node(endpoint);
   ASSERT_TRUE(node->start(20s));
   broker.reset();
   EXPECT_TRUE(eventually([&] { return !node->directory().snapshot()->connected; }));
   node->timeline().record(record(1, kOpened));
-  broker.emplace(endpoint, 1000u);
+  broker.emplace(keeping(1000), endpoint);
   EXPECT_TRUE(eventually([&] { return node->timeline().empty(); }));
   node->stop();
   EXPECT_EQ(broker->stop().timelines().counters().taken, 1u);
 }
 
 TEST(RecordsOfANode, AFloodOfThemCostsItNoBeat) {
-  Broker broker{"tcp://127.0.0.1:*", 1000};
+  RunningBroker broker{keeping(1000)};
   const auto node = make_node(broker.endpoint());
   ASSERT_TRUE(node->start(20s));
   const SystemClock clock;

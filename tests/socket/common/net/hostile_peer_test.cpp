@@ -1,56 +1,25 @@
 // Goal: whoever speaks no ZMTP, or speaks it badly, harms nobody else.
 #include <gtest/gtest.h>
-#include <zmq.h>
 
 #include <thread>
 
-#include "common/base/random.hpp"
 #include "net_test_support.hpp"
+#include "tests/socket/common/net/strangers.hpp"
 
 namespace liminal::net::test {
 namespace {
 
 constexpr std::uint64_t kSeed = 7411;
 
-// libzmq itself, without our limits.
-class PlainDealer {
- public:
-  explicit PlainDealer(const std::string& endpoint, const std::string& routing_id = "") {
-    const int linger = 0;
-    zmq_setsockopt(socket_, ZMQ_LINGER, &linger, sizeof linger);
-    if (!routing_id.empty()) {
-      zmq_setsockopt(socket_, ZMQ_ROUTING_ID, routing_id.data(), routing_id.size());
-    }
-    zmq_connect(socket_, endpoint.c_str());
-  }
-  ~PlainDealer() {
-    zmq_close(socket_);
-    zmq_ctx_term(context_);
-  }
-  PlainDealer(const PlainDealer&) = delete;
-  PlainDealer& operator=(const PlainDealer&) = delete;
-
-  void send(int parts) {
-    for (int i = 0; i < parts; ++i) {
-      const std::string text = std::to_string(i);
-      zmq_send(socket_, text.data(), text.size(), i + 1 < parts ? ZMQ_SNDMORE : 0);
-    }
-  }
-
- private:
-  void* context_ = zmq_ctx_new();
-  void* socket_ = zmq_socket(context_, ZMQ_DEALER);
-};
-
 TEST(HostilePeerTest, MessagesOfMoreThanTwoPartsAreDroppedAndCounted) {
   NetContext context;
   Door door{context};
   PlainDealer peer{door.endpoint()};
-  peer.send(2);
-  peer.send(3);
-  peer.send(1);
-  peer.send(10'000);
-  peer.send(2);
+  peer.send_parts(2);
+  peer.send_parts(3);
+  peer.send_parts(1);
+  peer.send_parts(10'000);
+  peer.send_parts(2);
   ASSERT_TRUE(door.until_received(3));
   EXPECT_EQ(door.log, (std::vector<std::string>{"0|1", "0", "0|1"}));
   EXPECT_EQ(door.router.oversized_messages(), 2u);
@@ -61,12 +30,12 @@ TEST(HostilePeerTest, NobodyChoosesItsRoutingId) {
   NetContext context;
   Door door{context};
   PlainDealer chooser{door.endpoint(), "node-a"};
-  chooser.send(1);
+  chooser.send_parts(1);
   PlainDealer other{door.endpoint()};
-  other.send(2);
+  other.send_parts(2);
   ASSERT_TRUE(door.until_received(1));
-  other.send(2);
-  chooser.send(1);
+  other.send_parts(2);
+  chooser.send_parts(1);
   ASSERT_TRUE(door.until_received(2));
   EXPECT_EQ(door.log, (std::vector<std::string>{"0|1", "0|1"}));
 }
@@ -78,12 +47,7 @@ TEST(HostilePeerTest, APeerOfZmtp1IsTurnedAway) {
   RawSocket raw;
   ASSERT_TRUE(raw.connect(door.port()));
   ASSERT_TRUE(raw.write(std::string("\1\0\6\0hello\6\0hello", 16)));
-  const timeval patience{20, 0};
-  ::setsockopt(raw.fd(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-  char bytes[128];
-  ssize_t got = 1;
-  while (got > 0) got = ::recv(raw.fd(), bytes, sizeof bytes, 0);
-  EXPECT_TRUE(got == 0 || errno == ECONNRESET) << "it was ended";
+  EXPECT_TRUE(raw.is_ended());
   Caller good{context, door.endpoint()};
   ASSERT_TRUE(good.send(parts_of("good")));
   ASSERT_TRUE(door.until_received(1));
@@ -98,15 +62,9 @@ TEST(HostilePeerTest, RandomBytesHarmNobody) {
   ASSERT_TRUE(door.until_received(1));
   Random random{kSeed};
   for (int i = 0; i < 100; ++i) {
-    std::string bytes;
-    // half of them begin as ZMTP 3 does
-    if (i % 2 == 0) bytes = std::string("\xFF\0\0\0\0\0\0\0\1\x7F\3\0NULL", 16);
-    for (std::uint64_t n = random.below(2000); n > 0; --n) {
-      bytes += static_cast<char>(random.below(256));
-    }
     RawSocket raw;
     ASSERT_TRUE(raw.connect(door.port()));
-    raw.write(bytes);
+    raw.write(no_zmtp(i, 2000, random));
     if (i % 10 == 0) door.turn();
   }
   Caller late{context, door.endpoint()};

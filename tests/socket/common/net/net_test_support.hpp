@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <chrono>
 #include <functional>
 #include <optional>
@@ -167,6 +168,22 @@ class RawSocket {
   bool write(const std::string& bytes) {
     return ::send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL) ==
            static_cast<ssize_t>(bytes.size());
+  }
+  /// What comes, or "" when the other end closed or reset the connection. Gives up after kPatience,
+  /// with "" and errno.
+  std::string read() {
+    const timeval patience{20, 0};
+    ::setsockopt(fd_, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    char bytes[256];
+    errno = 0;
+    const ssize_t got = ::recv(fd_, bytes, sizeof bytes, 0);
+    return {bytes, got > 0 ? static_cast<std::size_t>(got) : 0};
+  }
+  /// Whether the other end ends the connection, whatever it says before.
+  bool is_ended() {
+    while (!read().empty()) {
+    }
+    return errno == 0 || errno == ECONNRESET;
   }
   [[nodiscard]] int fd() const { return fd_; }
 
