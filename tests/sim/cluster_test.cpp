@@ -5,7 +5,6 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
-#include <cstdlib>
 #include <set>
 #include <sstream>
 #include <string>
@@ -13,6 +12,7 @@
 #include <vector>
 
 #include "tests/sim/nemesis.hpp"
+#include "tests/sim/storm.hpp"
 #include "tests/sim/workload.hpp"
 #include "tests/sim/world.hpp"
 
@@ -21,7 +21,6 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr ClusterSettings kCluster{250ms, 1250ms, 3s, 500ms, 16 << 20, 500ms, 6s};
 constexpr std::size_t kHosts = 3;
 constexpr int kTalks = 30;
 constexpr int kPairs = 12;
@@ -35,11 +34,8 @@ constexpr Duration kTalkTimeout = 8s;
 /// One run: three hosts on which a node runs, is killed, and runs again.
 class Drill {
  public:
-  // Every second seed has mailboxes for one message: there is much that must be sent again.
   explicit Drill(std::uint64_t seed)
-      : world_({.cluster = kCluster,
-                .mailbox = seed % 2 == 0 ? MailboxBounds{.messages_max = 1} : MailboxBounds{}},
-               seed),
+      : world_(storm_world(seed), seed),
         random_(seed ^ 0xD1),
         nemesis_(
             world_, random_, kHosts, [this](std::size_t host) { return start(host); },
@@ -51,15 +47,12 @@ class Drill {
   }
 
   void run() {
-    const TimePoint begin = world_.now();
-    const auto some_time = [&] { return begin + nemesis_.below(kFaultTime); };
-    for (int i = 0; i < kTalks; ++i) world_.events().at(some_time(), [this] { start_talk(); });
-    for (int i = 0; i < kPairs; ++i) world_.events().at(some_time(), [this] { start_pair(); });
-    for (int i = 0; i < kFaults; ++i)
-      world_.events().at(some_time(), [this] { nemesis_.strike(); });
-    for (int i = 0; i < kActorKills; ++i) {
-      world_.events().at(some_time(), [this] { kill_some_actor(); });
-    }
+    scatter(world_, nemesis_, kTalks, kFaultTime, [this] { start_talk(); });
+    scatter(world_, nemesis_, kPairs, kFaultTime, [this] { start_pair(); });
+    scatter(world_, nemesis_, kFaults, kFaultTime, [this] { nemesis_.strike(); });
+    scatter(world_, nemesis_, kActorKills, kFaultTime, [this] {
+      kill_some_actor(world_, random_, talks_, [](const Talk& talk) { return talk.node; });
+    });
     world_.run_for(kFaultTime);
     world_.run_for(kHealing);
     judge();
@@ -124,7 +117,7 @@ class Drill {
   std::size_t start(std::size_t host) {
     auto live = std::make_shared<int>(0);
     const std::size_t index = world_.start_node(
-        {.name = NodeName{std::string(1, static_cast<char>('a' + host))},
+        {.name = name_of_host(host),
          .services = {ServiceName{"counter"}, ServiceName{"echo"}, ServiceName{"fragile"}}},
         [live, violations = violations_](const signal::SpawnRequest& request) {
           return make_service(request, violations, live);
@@ -156,21 +149,6 @@ class Drill {
     on(host).scheduler().spawn(make_pair_process(
         record, violations_, {member.name, member.incarnation, Serial{0}}, 1 + random_.below(60)));
     on(host).poke();
-  }
-
-  // A fault that nobody may notice: of a conversation that is open, if there is any.
-  void kill_some_actor() {
-    std::vector<const Talk*> open;
-    for (const Talk& talk : talks_) {
-      if (talk.record->open && world_.node(talk.node).alive()) open.push_back(&talk);
-    }
-    if (open.empty()) return;
-    const Talk& talk = *open[random_.below(open.size())];
-    const auto actor = talk.record->open->actor_pid();
-    if (!actor) return;
-    auto& node = world_.node(talk.node);
-    node.scheduler().exit(*actor, ExitReason::kill());
-    node.poke();
   }
 
   void judge() {
@@ -265,34 +243,20 @@ class Drill {
   std::vector<Pair> pairs_;
 };
 
-std::uint64_t from_environment(const char* name, std::uint64_t otherwise) {
-  const char* text = std::getenv(name);
-  return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
-}
-
 // Split, so that the parts run side by side.
 class ClusterSim : public ::testing::TestWithParam<std::uint64_t> {};
 constexpr std::uint64_t kParts = 4;
 
 TEST_P(ClusterSim, KeepsItsPromisesUnderFaults) {
-  const std::uint64_t seeds = from_environment("LIMINAL_SIM_SEEDS", 1000);
-  const bool one = std::getenv("LIMINAL_SIM_SEED") != nullptr;
-  const std::uint64_t chosen = from_environment("LIMINAL_SIM_SEED", 0);
+  const Seeds seeds = Seeds::from_environment(GetParam(), kParts);
   Drill::Tally tally;
-  std::uint64_t runs = 0;
   int faults = 0;
-  for (std::uint64_t seed = one ? chosen : GetParam(); seed < (one ? chosen + 1 : seeds);
-       seed += kParts) {
-    Drill drill{seed};
-    drill.run();
-    ++runs;
-    faults += drill.faults().total();
-    drill.add_to(tally);
-    for (const auto& violation : drill.violations()) {
-      ADD_FAILURE() << "seed " << seed << ": " << violation;
-    }
-    if (::testing::Test::HasFailure()) break;
-  }
+  const std::uint64_t runs = explore(
+      seeds, [](std::uint64_t seed) { return Drill{seed}; },
+      [&](const Drill& drill) {
+        faults += drill.faults().total();
+        drill.add_to(tally);
+      });
   RecordProperty("seeds", std::to_string(runs));
   std::printf(
       "seeds %llu, faults %d, conversations %llu, replies %llu, crashes %llu, pairs that "
@@ -304,8 +268,8 @@ TEST_P(ClusterSim, KeepsItsPromisesUnderFaults) {
       static_cast<unsigned long long>(tally.deaths), static_cast<unsigned long long>(tally.fenced),
       static_cast<unsigned long long>(tally.actor_restarts),
       static_cast<unsigned long long>(tally.deferred));
-  EXPECT_TRUE(one || tally.actor_restarts > runs) << "it was tried";
-  if (!one && GetParam() % 2 == 0) {
+  EXPECT_TRUE(seeds.chosen || tally.actor_restarts > runs) << "it was tried";
+  if (!seeds.chosen && GetParam() % 2 == 0) {
     EXPECT_GT(tally.deferred, 0u);
   }
 }
@@ -313,10 +277,7 @@ INSTANTIATE_TEST_SUITE_P(Parts, ClusterSim, ::testing::Range<std::uint64_t>(0, k
 
 TEST(Determinism, OneSeedIsOneTrace) {
   for (const std::uint64_t seed : {3u, 17u, 99u}) {
-    Drill first{seed}, second{seed};
-    first.run();
-    second.run();
-    EXPECT_EQ(first.trace(), second.trace()) << "seed " << seed;
+    expect_one_trace(seed, [](std::uint64_t each) { return Drill{each}; });
   }
 }
 

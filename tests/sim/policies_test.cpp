@@ -8,7 +8,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
-#include <cstdlib>
 #include <sstream>
 #include <string>
 #include <utility>
@@ -18,6 +17,7 @@
 #include "tests/sim/nemesis.hpp"
 #include "tests/sim/policy_judge.hpp"
 #include "tests/sim/policy_workload.hpp"
+#include "tests/sim/storm.hpp"
 #include "tests/sim/world.hpp"
 
 namespace liminal::sim {
@@ -25,7 +25,6 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr ClusterSettings kCluster{250ms, 1250ms, 3s, 500ms, 16 << 20, 500ms, 6s};
 constexpr std::size_t kHosts = 4;
 constexpr int kTalks = 24;
 constexpr int kFaults = 6;
@@ -45,11 +44,7 @@ class PolicyDrill {
 
   PolicyDrill(std::uint64_t seed, Weather weather)
       : weather_(weather),
-        world_({.cluster = kCluster,
-                .mailbox = seed % 2 == 0 ? MailboxBounds{.messages_max = 1} : MailboxBounds{},
-                .timeline = [this](std::size_t node,
-                                   TimelineRecord record) { hear(node, std::move(record)); }},
-               seed),
+        world_(told_to_us(seed), seed),
         random_(seed ^ 0xC0),
         nemesis_(
             world_, random_, kHosts, [this](std::size_t host) { return start(host); },
@@ -59,16 +54,14 @@ class PolicyDrill {
   }
 
   void run() {
-    const TimePoint begin = world_.now();
-    const auto some_time = [&] { return begin + nemesis_.below(kFaultTime); };
-    auto& events = world_.events();
-    for (int i = 0; i < kTalks; ++i) events.at(some_time(), [this] { start_talk(); });
+    scatter(world_, nemesis_, kTalks, kFaultTime, [this] { start_talk(); });
     if (weather_ == Weather::kStormy) {
-      for (int i = 0; i < kFaults; ++i) events.at(some_time(), [this] { nemesis_.strike(); });
-      for (int i = 0; i < kActorKills; ++i) events.at(some_time(), [this] { kill_some_actor(); });
-      for (int i = 0; i < kParticipantKills; ++i) {
-        events.at(some_time(), [this] { kill_some_participant(); });
-      }
+      scatter(world_, nemesis_, kFaults, kFaultTime, [this] { nemesis_.strike(); });
+      scatter(world_, nemesis_, kActorKills, kFaultTime, [this] {
+        kill_some_actor(world_, random_, talks_,
+                        [](const Talk& talk) { return talk.record->node; });
+      });
+      scatter(world_, nemesis_, kParticipantKills, kFaultTime, [this] { kill_some_participant(); });
     }
     world_.run_for(kFaultTime);
     world_.run_for(kHealing);
@@ -106,6 +99,14 @@ class PolicyDrill {
     TimePoint at;
   };
 
+  World::Settings told_to_us(std::uint64_t seed) {
+    auto settings = storm_world(seed);
+    settings.timeline = [this](std::size_t node, TimelineRecord record) {
+      hear(node, std::move(record));
+    };
+    return settings;
+  }
+
   [[nodiscard]] World::Node& on(std::size_t host) { return nemesis_.on(host); }
 
   // "s2" has two hosts only; whoever is there offers the others.
@@ -118,7 +119,7 @@ class PolicyDrill {
     const std::size_t index = world_.nodes();
     participants_.push_back(participants);
     return world_.start_node(
-        {.name = NodeName{std::string(1, static_cast<char>('a' + host))}, .services = services},
+        {.name = name_of_host(host), .services = services},
         [this, index, participants](const signal::SpawnRequest& request) {
           return make_policy_service(request, stage_, index, participants);
         },
@@ -187,16 +188,6 @@ class PolicyDrill {
       default:
         return placement_rule::Any{};
     }
-  }
-
-  void kill_some_actor() {
-    std::vector<const Talk*> open;
-    for (const Talk& talk : talks_) {
-      if (talk.record->open && world_.node(talk.record->node).alive()) open.push_back(&talk);
-    }
-    if (open.empty()) return;
-    const PolicyTalk& talk = *open[random_.below(open.size())]->record;
-    if (const auto actor = talk.open->actor_pid()) kill(talk.node, *actor);
   }
 
   /// One that was placed lately.
@@ -353,11 +344,6 @@ class PolicyDrill {
   PolicyTally tally_;
 };
 
-std::uint64_t from_environment(const char* name, std::uint64_t otherwise) {
-  const char* text = std::getenv(name);
-  return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
-}
-
 void add(PolicyTally& sum, const PolicyTally& more) {
   sum.talks += more.talks;
   sum.replies += more.replies;
@@ -407,24 +393,15 @@ void print(std::uint64_t runs, const PolicyTally& t) {
 }
 
 /// Every `step`th seed from `first`.
-PolicyTally explore(std::uint64_t first, std::uint64_t step, std::uint64_t seeds_otherwise,
-                    PolicyDrill::Weather weather) {
-  const bool one = std::getenv("LIMINAL_SIM_SEED") != nullptr;
-  const std::uint64_t chosen = from_environment("LIMINAL_SIM_SEED", 0);
-  const std::uint64_t seeds =
-      one ? chosen + 1 : from_environment("LIMINAL_SIM_SEEDS", seeds_otherwise);
+PolicyTally explore_policies(std::uint64_t first, std::uint64_t step,
+                             PolicyDrill::Weather weather) {
   PolicyTally tally;
-  std::uint64_t runs = 0;
-  for (std::uint64_t seed = one ? chosen : first; seed < seeds; seed += step) {
-    PolicyDrill drill{seed, weather};
-    drill.run();
-    ++runs;
-    add(tally, drill.tally());
-    for (const auto& violation : drill.violations()) {
-      ADD_FAILURE() << "seed " << seed << ": " << violation;
-    }
-    if (::testing::Test::HasFailure()) break;
-  }
+  const std::uint64_t runs = explore(
+      Seeds::from_environment(first, step),
+      [&](std::uint64_t seed) {
+        return PolicyDrill{seed, weather};
+      },
+      [&](const PolicyDrill& drill) { add(tally, drill.tally()); });
   print(runs, tally);
   return tally;
 }
@@ -434,7 +411,7 @@ class PoliciesSim : public ::testing::TestWithParam<std::uint64_t> {};
 constexpr std::uint64_t kParts = 4;
 
 TEST_P(PoliciesSim, KeepTheirPromisesUnderFaults) {
-  const PolicyTally tally = explore(GetParam(), 2 * kParts, 1000, PolicyDrill::Weather::kStormy);
+  const PolicyTally tally = explore_policies(GetParam(), 2 * kParts, PolicyDrill::Weather::kStormy);
   if (tally.talks < 200) return;  // too few seeds to have tried everything
   EXPECT_GT(tally.undone, 0U) << "it was tried";
   EXPECT_GT(tally.reroutes, 0U);
@@ -443,17 +420,15 @@ TEST_P(PoliciesSim, KeepTheirPromisesUnderFaults) {
 INSTANTIATE_TEST_SUITE_P(Parts, PoliciesSim, ::testing::Range<std::uint64_t>(0, kParts));
 
 TEST(PoisonSim, APoisonRequestEndsItsOwnConversationAndNoOther) {
-  const PolicyTally tally = explore(0, 10, 1000, PolicyDrill::Weather::kCalm);
+  const PolicyTally tally = explore_policies(0, 10, PolicyDrill::Weather::kCalm);
   EXPECT_TRUE(tally.poisoned > 0 || tally.talks < 100) << "it was tried";
 }
 
 TEST(PoliciesDeterminism, OneSeedIsOneTrace) {
   for (const std::uint64_t seed : {4u, 21u}) {
-    PolicyDrill first{seed, PolicyDrill::Weather::kStormy};
-    PolicyDrill second{seed, PolicyDrill::Weather::kStormy};
-    first.run();
-    second.run();
-    EXPECT_EQ(first.trace(), second.trace()) << "seed " << seed;
+    expect_one_trace(seed, [](std::uint64_t each) {
+      return PolicyDrill{each, PolicyDrill::Weather::kStormy};
+    });
   }
 }
 
