@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "node/conversation/conversation_core.hpp"
+#include "tests/unit/node/conversation/core_driver.hpp"
 
 namespace liminal {
 namespace {
@@ -14,22 +14,14 @@ using namespace std::chrono_literals;
 using Phase = ConversationPhase;
 using signal::RefusalKind;
 
-const ConversationId kId{1, 2};
 const Pid kHelper{NodeName{"node-b"}, Incarnation{7}, Serial{3}};
 const Pid kStranger{NodeName{"node-c"}, Incarnation{9}, Serial{4}};
 
-MessageId message(std::uint64_t n) { return {5, n}; }
-
-class DeferredRequestsTest : public ::testing::Test {
+class DeferredRequestsTest : public CoreDriver {
  protected:
-  void when(Input input) {
-    Step result = step(std::move(state), input, now);
-    state = std::move(result.next);
-    effects.clear();
-    for (Effect& effect : result.effects) {
-      if (!std::holds_alternative<effect::Note>(effect)) effects.push_back(std::move(effect));
-    }
-  }
+  DeferredRequestsTest()
+      : CoreDriver{{CrashPolicy::kFail, {ParticipantConfig::attached("helper", kHelper)}}} {}
+
   void send(std::uint64_t n, SendOptions options = {}) {
     when(input::SendRequested{message(n), Payload{"q"}, std::move(options), std::nullopt,
                               std::nullopt});
@@ -38,29 +30,11 @@ class DeferredRequestsTest : public ::testing::Test {
     when(input::Refused{kHelper, message(n), RefusalKind::kDeferred, {}});
   }
   void timer() { when(input::RepeatTimerFired{0}); }
-  void answer(std::uint64_t n) {
-    when(input::Answered{kHelper,
-                         {.kind = EnvelopeKind::kReply,
-                          .id = message(1000 + n),
-                          .conversation = kId,
-                          .parent = message(n),
-                          .payload = Payload{"r" + std::to_string(n)}}});
-  }
+  void answer(std::uint64_t n) { CoreDriver::answer(n, kHelper); }
+  /// What the caller is told at once.
   std::string receive(std::uint64_t n) {
-    when(input::ReceiveRequested{WaiterId{n}, message(n)});
-    const auto told = all<effect::Complete>();
-    if (told.empty()) return "";
-    const Outcome& outcome = told[0].outcome;
-    return outcome ? "reply " + std::string{outcome->view()}
-                   : std::string{name_of(outcome.error().code)} + ": " + outcome.error().detail;
-  }
-  template <class E>
-  std::vector<E> all() const {
-    std::vector<E> found;
-    for (const Effect& effect : effects) {
-      if (const auto* e = std::get_if<E>(&effect)) found.push_back(*e);
-    }
-    return found;
+    CoreDriver::receive(n, n);
+    return told(n);
   }
   std::vector<std::uint64_t> forwarded() const {
     std::vector<std::uint64_t> numbers;
@@ -73,12 +47,6 @@ class DeferredRequestsTest : public ::testing::Test {
     return numbers;
   }
   using Numbers = std::vector<std::uint64_t>;
-
-  TimePoint now{100s};
-  ConversationContext state{
-      kId, std::make_shared<const ConversationConfig>(ConversationConfig{
-               CrashPolicy::kFail, {ParticipantConfig::attached("helper", kHelper)}})};
-  std::vector<Effect> effects;
 };
 
 TEST_F(DeferredRequestsTest, TheyGoAgainInOrderAfterAWaitThatDoubles) {
