@@ -37,7 +37,16 @@ ExitCode ask(SignalWatch& signals, const ConversationOptions& options, const Ser
     reply = tl::unexpected<Error>(
         end_by_policy(conversation, std::move(reply.error()), "liminal ask: " + why));
   }
-  const ConversationState end = conversation.query_state();
+  ConversationState end = conversation.query_state();
+  if (reply) {
+    // It may end by its policy up to here, with the reply received.
+    (void)conversation.close(kEndBound);
+    ConversationState closed = conversation.query_state();
+    if (closed.failure) {
+      reply = tl::unexpected<Error>(*closed.failure);
+      end = std::move(closed);
+    }
+  }
   signals.on_signal({});
   (void)conversation.close();  // what it came to is known; the rest ends with the node
   if (signals.interrupted()) return ExitCode::kInterrupted;

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "cli/ask.hpp"
+#include "cli/end_watch.hpp"
 #include "cli/json.hpp"
 #include "cli/output.hpp"
 #include "cli/stdin_reader.hpp"
@@ -109,24 +110,6 @@ Result<Line> parse(std::string text, std::size_t number, const std::vector<Servi
                                 "', which this conversation does not have: write one of " + known);
 }
 
-/// The end of the conversation, told by another thread. Thread-safety: all of it.
-class EndWatch {
- public:
-  void set(Error error) {
-    const std::lock_guard lock{mutex_};
-    error_ = std::move(error);
-  }
-  [[nodiscard]] Result<void> result() const {
-    const std::lock_guard lock{mutex_};
-    if (error_) return tl::unexpected<Error>(*error_);
-    return {};
-  }
-
- private:
-  mutable std::mutex mutex_;
-  std::optional<Error> error_;  // GUARDED_BY mutex_
-};
-
 void send_lines(StdinReader& in, std::size_t line_bytes_max,
                 const std::vector<ServiceName>& services, ConversationHandle conversation,
                 Flights& flights) {
@@ -197,9 +180,7 @@ Result<void> print_replies(const ConversationOptions& options, ConversationHandl
 
 ExitCode converse(SignalWatch& signals, const ConversationOptions& options,
                   const std::vector<ServiceName>& services, std::size_t window) {
-  // They outlive the node, whose threads may use them to its end.
-  StdinReader in;
-  EndWatch ended;
+  StdinReader in;  // outlives the node, whose threads may stop it to its end
   auto opened = open_conversation(signals, options, services);
   if (!opened) {
     return signals.interrupted() ? ExitCode::kInterrupted : report(opened.error());
@@ -212,21 +193,22 @@ ExitCode converse(SignalWatch& signals, const ConversationOptions& options,
     in.stop();
     conversation.cancel("a signal to liminal converse");
   });
-  // No reply goes there: what comes is that the conversation has ended, with stdin open or not.
-  auto watching = conversation.start_receive(std::nullopt, [&](Outcome outcome) {
-    if (outcome || outcome.error().code == Errc::kParticipantLeft) return;
-    ended.set(std::move(outcome.error()));
-    in.stop();
-  });
+  EndWatch ended{opened->node->scheduler(), conversation, [&in] { in.stop(); }};
 
   auto printed = print_replies(options, conversation, flights);
   flights.give_up();
   in.stop();
   sender.join();
-  watching.cancel();
   if (printed) printed = ended.result();
   if (printed && signals.interrupted()) {
     printed = fail(Errc::kConversationFailed, "interrupted");
+  }
+  if (printed) {
+    // It may end by its policy up to here, with all replies printed.
+    (void)conversation.close(kEndBound);
+    if (auto failure = conversation.query_state().failure) {
+      printed = tl::unexpected<Error>(*std::move(failure));
+    }
   }
   if (!printed) {
     const std::string why = printed.error().detail;

@@ -17,8 +17,6 @@ namespace {
 // How often the joining looks for a signal.
 constexpr Duration kLookInterval = std::chrono::milliseconds{50};
 // Beyond what any broker's down-after and recovery come to.
-// Far beyond the time that a conversation gives itself to end; a second signal does not wait.
-constexpr Duration kEndBound = std::chrono::hours{24};
 constexpr Duration kIsolationTimeout = std::chrono::seconds{120};
 constexpr Duration kPlacementHead = std::chrono::milliseconds{100};
 

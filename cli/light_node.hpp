@@ -18,6 +18,9 @@
 
 namespace liminal::cli {
 
+/// Far beyond the time that a conversation gives itself to end; a second signal does not wait.
+inline constexpr Duration kEndBound = std::chrono::hours{24};
+
 struct ConversationOptions {
   std::optional<std::string> broker;  // nullopt: none
   std::string name;                   // empty: one is made up
