@@ -7,21 +7,24 @@
 #include <sstream>
 #include <string>
 
+#include "tests/support/source_dir.hpp"
 #include "tests/system/cluster.hpp"
 
 namespace liminal::test {
 namespace {
 
 constexpr const char* kText = "/usr/share/common-licenses/GPL-3";
-const std::string kUpper =
-    "upper=pipe:exec python3 " LIMINAL_SOURCE_DIR "/docs/clients/python/upper.py";
+
+std::string python_upper() {
+  return "upper=pipe:exec python3 " + source_path("docs/clients/python/upper.py");
+}
 
 TEST(Pipe, ATextThroughThePythonChildEqualsTheCommandLineForLine) {
   std::ostringstream text;
   text << std::ifstream{kText}.rdbuf();
   ASSERT_GT(text.str().size(), 10'000u) << kText;
   Cluster cluster;
-  cluster.add_node("a", {kUpper});
+  cluster.add_node("a", {python_upper()});
   EXPECT_TRUE(printed(cluster.run({"converse", "upper", "--timeout", "30s"}, text.str()),
                       shell("tr a-z A-Z", text.str()).out));
   EXPECT_TRUE(eventually([&] { return cluster.below("a").size() == 1; }));  // the minder

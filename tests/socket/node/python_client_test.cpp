@@ -11,6 +11,7 @@
 
 #include "node/node.hpp"
 #include "participant/proc.hpp"
+#include "tests/support/source_dir.hpp"
 
 namespace liminal {
 namespace {
@@ -32,8 +33,8 @@ class PythonClientTest : public ::testing::Test {
   void SetUp() override {
     ASSERT_EQ(std::system("python3 -c 'import sys; sys.exit(sys.version_info < (3, 8))'"), 0)
         << "python3 is missing; compose/packages test installs it";
-    auto service = parse_service("upper=pipe:exec python3 " LIMINAL_SOURCE_DIR
-                                 "/docs/clients/python/upper.py");
+    auto service = parse_service("upper=pipe:exec python3 " +
+                                 test::source_path("docs/clients/python/upper.py"));
     ASSERT_TRUE(service);
     mark = std::to_string(::getpid()) + "-python";
     ::setenv("LIMINAL_TEST_MARK", mark.c_str(), 1);  // the minder hands it on

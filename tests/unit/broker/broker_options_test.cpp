@@ -5,6 +5,8 @@
 
 #include <chrono>
 
+#include "tests/support/source_dir.hpp"
+
 namespace liminal::broker {
 namespace {
 
@@ -27,7 +29,7 @@ TEST(BrokerOptions, DefaultsListenOnLoopbackWithTheSettingsOfTheSurface) {
 }
 
 TEST(BrokerOptions, TheShippedExampleIsValidAndSaysTheDefaults) {
-  const std::string file = std::string{LIMINAL_SOURCE_DIR} + "/config/broker.conf";
+  const std::string file = test::source_path("config/broker.conf");
   const auto options = read({"--config", file});
   ASSERT_TRUE(options) << options.error().detail;
   EXPECT_EQ(options->cluster, read({})->cluster);

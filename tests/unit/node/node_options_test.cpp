@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "tests/support/source_dir.hpp"
+
 namespace liminal {
 namespace {
 
@@ -33,7 +35,7 @@ TEST(NodeOptions, NoneIsNoBroker) {
 }
 
 TEST(NodeOptions, TheShippedExampleIsValid) {
-  const auto options = read({"--config", std::string{LIMINAL_SOURCE_DIR} + "/config/node.conf"});
+  const auto options = read({"--config", test::source_path("config/node.conf")});
   ASSERT_TRUE(options) << options.error().detail;
   EXPECT_FALSE(options->services.empty());
 }

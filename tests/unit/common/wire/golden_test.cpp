@@ -6,6 +6,7 @@
 #include <map>
 #include <string>
 
+#include "tests/support/source_dir.hpp"
 #include "tests/unit/common/wire/frames.hpp"
 
 namespace liminal::test {
@@ -13,8 +14,7 @@ namespace {
 
 // docs/protocol.md shows each frame in a block that begins with "```golden NAME", as hex.
 std::map<std::string, std::string> golden_blocks() {
-  std::string path = __FILE__;
-  path = path.substr(0, path.rfind("tests/unit/")) + "docs/protocol.md";
+  const std::string path = source_path("docs/protocol.md");
   std::ifstream file{path};
   EXPECT_TRUE(file) << "cannot read " << path;
 
