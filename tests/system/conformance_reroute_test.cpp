@@ -53,6 +53,61 @@ TEST(RouteToNext, TwoNodesAreKilledAtWorkAndOneAnswerComes) {
   EXPECT_NE(ended.out.find("\"to\":\"" + left[0] + "\""), std::string::npos) << ended.out;
 }
 
+// Where the broker dies between the two deaths, seen from the second one.
+enum class Broker { kHasAllNodesBack, kIsBackAlone, kIsStillGone };
+
+void kill_two_nodes_and_the_broker_between(Broker broker) {
+  Cluster cluster;
+  for (const std::string& node : kNodes) {
+    cluster.add_node(node, {"work=exec:test \"$LIMINAL_CALL_ATTEMPT\" -ge 3 || sleep 600; "
+                            "echo done by attempt $LIMINAL_CALL_ATTEMPT"});
+  }
+  Process ask{cluster.command(
+      {"ask", "work", "x", "--on-crash", "route-to-next", "--timeout", "90s", "--json"})};
+  std::vector<std::string> left = kNodes;
+  const auto await_work = [&] {
+    EXPECT_TRUE(eventually([&] { return !at_work(cluster, left).empty(); }, 20s * kSlack))
+        << ask.log();
+    return at_work(cluster, left);
+  };
+  const auto kill = [&](const std::string& victim) {
+    if (victim.empty()) return;
+    cluster.node(victim).signal(SIGKILL);
+    left.erase(std::find(left.begin(), left.end(), victim));
+  };
+  kill(await_work());
+  const std::string second = await_work();
+  cluster.kill_broker();
+  if (broker == Broker::kIsStillGone) kill(second);
+  cluster.restart_broker();
+  if (broker == Broker::kHasAllNodesBack) {
+    for (const std::string& node : left) {
+      EXPECT_TRUE(printed(cluster.run({"wait", node, "--timeout", "30s"}), ""));
+    }
+  }
+  if (broker != Broker::kIsStillGone) kill(second);
+
+  const auto ended = ask.finish(90s);
+  EXPECT_EQ(ended.code, 0) << ended.err;
+  EXPECT_EQ(count(ended.out, "done by attempt 3"), 1u) << ended.out;
+  EXPECT_EQ(count(ended.out, "\n"), 1u) << ended.out;
+  EXPECT_EQ(count(ended.out, "\"policy\":\"route-to-next\""), 2u) << ended.out;
+  EXPECT_EQ(count(ended.out, "\"resent\":1"), 2u) << ended.out;
+  EXPECT_NE(ended.out.find("\"to\":\"" + left.at(0) + "\""), std::string::npos) << ended.out;
+}
+
+TEST(RouteToNext, TwoNodesAreKilledAndTheBrokerBetweenThemWhenAllAreBack) {
+  kill_two_nodes_and_the_broker_between(Broker::kHasAllNodesBack);
+}
+
+TEST(RouteToNext, TwoNodesAreKilledAndTheBrokerBetweenThemAsSoonAsItIsBack) {
+  kill_two_nodes_and_the_broker_between(Broker::kIsBackAlone);
+}
+
+TEST(RouteToNext, TwoNodesAreKilledAndTheBrokerBetweenThemWhileItIsGone) {
+  kill_two_nodes_and_the_broker_between(Broker::kIsStillGone);
+}
+
 TEST(RouteToNext, OnOneNodeAFreshInstanceTakesOver) {
   Cluster cluster;
   cluster.add_node("a", {"work=exec:test \"$LIMINAL_CALL_ATTEMPT\" -ge 3 || exit 9; "
