@@ -51,15 +51,18 @@ ExitCode ask(SignalWatch& signals, const ConversationOptions& options, const Ser
   (void)conversation.close();  // what it came to is known; the rest ends with the node
   if (signals.interrupted()) return ExitCode::kInterrupted;
 
+  StoppableOutput out;
+  signals.on_signal([&out] { out.stop(); });
+  Result<void> written;
   if (options.json) {
-    if (auto written = write_out(outcome_json(end, reply) + "\n"); !written) {
-      return report(written.error());
-    }
+    written = out.write(outcome_json(end, reply) + "\n");
+  } else if (reply) {
+    written = out.write(reply->view());
   }
-  if (!reply) return report(with_conversation(reply.error(), conversation));
-  if (options.json) return ExitCode::kDone;
-  if (auto written = write_out(reply->view()); !written) return report(written.error());
-  return ExitCode::kDone;
+  signals.on_signal({});
+  if (!written && signals.interrupted()) return ExitCode::kInterrupted;
+  if (!written) return report(written.error());
+  return reply ? ExitCode::kDone : report(with_conversation(reply.error(), conversation));
 }
 
 }  // namespace liminal::cli

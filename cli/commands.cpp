@@ -10,6 +10,7 @@
 #include "cli/conversations.hpp"
 #include "cli/output.hpp"
 #include "cli/status.hpp"
+#include "common/base/text.hpp"
 #include "common/config/options.hpp"
 
 namespace liminal::cli {
@@ -32,7 +33,7 @@ constexpr std::string_view kHelp =
     "  cancel ID               ends a conversation by its policy\n"
     "  wait NODE|SERVICE       returns when it is there\n"
     "\n"
-    "  liminal COMMAND --help  says more; liminal --version\n";
+    "  liminal COMMAND --help  says more, as does liminal help COMMAND; liminal --version\n";
 
 Option broker_option(bool may_be_none) {
   return {.name = "broker",
@@ -318,14 +319,24 @@ ExitCode run(SignalWatch& signals, const std::vector<std::string>& arguments) {
     return report({Errc::kUsage, "no command given: write one of " + known + ", or --help"});
   }
   if (arguments[0] == "--help" || arguments[0] == "-h") return print(kHelp);
+  if (arguments[0] == "help") {
+    if (arguments.size() == 1) return print(kHelp);
+    return run(signals, {arguments[1], "--help"});
+  }
   if (arguments[0] == "--version") {
     return print("liminal " + std::string{config::kProgramVersion} + "\n");
   }
   const auto command = std::find_if(all.begin(), all.end(),
                                     [&](const Command& c) { return c.name == arguments[0]; });
+  if (command == all.end() && arguments[0].starts_with("-")) {
+    return report({Errc::kUsage, "'" + escaped_tail(arguments[0], 63) +
+                                     "' stands before the command: write liminal COMMAND "
+                                     "[OPTION]..., with a COMMAND of " +
+                                     known + "; or --help"});
+  }
   if (command == all.end()) {
-    return report({Errc::kUsage, "there is no command '" + arguments[0] + "': write one of " +
-                                     known + ", or --help"});
+    return report({Errc::kUsage, "there is no command '" + escaped_tail(arguments[0], 63) +
+                                     "': write one of " + known + ", or --help"});
   }
   std::vector<std::string> rest{arguments.begin() + 1, arguments.end()};
   if (!rest.empty() && rest[0] == "-h") rest[0] = "--help";

@@ -146,9 +146,21 @@ Result<std::string> as_line(const Payload& reply, std::size_t number) {
   return std::string{text} + "\n";
 }
 
+// What was waited for was the rest of the time, of which nobody wants to read.
+std::string out_of_time(std::size_t number, Duration timeout,
+                        const ConversationHandle& conversation) {
+  std::string text = "no reply to line " + std::to_string(number) + " within " + to_string(timeout);
+  const ConversationCounters counters = conversation.query_state().counters;
+  if (counters.held_up > 0) {
+    text += ": the participant's mailbox is full, deferred " + std::to_string(counters.deferred) +
+            " times";
+  }
+  return text;
+}
+
 // Prints replies until there are no more or one is missing.
 Result<void> print_replies(const ConversationOptions& options, ConversationHandle& conversation,
-                           Flights& flights) {
+                           Flights& flights, StoppableOutput& out) {
   const SystemClock clock;
   TimePoint answered{};
   while (auto sent = flights.pop()) {
@@ -158,6 +170,10 @@ Result<void> print_replies(const ConversationOptions& options, ConversationHandl
       const TimePoint deadline = std::max(sent->at, answered) + options.timeout;
       reply =
           conversation.receive(*sent->request, std::max(Duration::zero(), deadline - clock.now()));
+      if (!reply && reply.error().code == Errc::kConversationTimeout &&
+          !conversation.query_state().failure) {
+        reply.error().detail = out_of_time(sent->line, options.timeout, conversation);
+      }
     }
     Result<std::string> line = tl::unexpected<Error>(Error{Errc::kInternal, ""});
     if (options.json && reply) {
@@ -167,7 +183,7 @@ Result<void> print_replies(const ConversationOptions& options, ConversationHandl
     }
     if (reply && !line) return tl::unexpected<Error>(line.error());
     if (line) {
-      if (auto written = write_out(*line); !written) return written;
+      if (auto written = out.write(*line); !written) return written;
     }
     if (!reply) return tl::unexpected<Error>(reply.error());
     answered = clock.now();
@@ -181,6 +197,7 @@ Result<void> print_replies(const ConversationOptions& options, ConversationHandl
 ExitCode converse(SignalWatch& signals, const ConversationOptions& options,
                   const std::vector<ServiceName>& services, std::size_t window) {
   StdinReader in;  // outlives the node, whose threads may stop it to its end
+  StoppableOutput out;
   auto opened = open_conversation(signals, options, services);
   if (!opened) {
     return signals.interrupted() ? ExitCode::kInterrupted : report(opened.error());
@@ -191,11 +208,12 @@ ExitCode converse(SignalWatch& signals, const ConversationOptions& options,
   std::thread sender{[&] { send_lines(in, payload_bytes_max, services, conversation, flights); }};
   signals.on_signal([&] {
     in.stop();
+    out.stop();
     conversation.cancel("a signal to liminal converse");
   });
   EndWatch ended{opened->node->scheduler(), conversation, [&in] { in.stop(); }};
 
-  auto printed = print_replies(options, conversation, flights);
+  auto printed = print_replies(options, conversation, flights, out);
   flights.give_up();
   in.stop();
   sender.join();
@@ -222,7 +240,7 @@ ExitCode converse(SignalWatch& signals, const ConversationOptions& options,
   }
   if (!printed && options.json) {
     // it may be stdout that failed: the error tells
-    (void)write_out(
+    (void)out.write(
         outcome_json(conversation.query_state(), tl::unexpected<Error>(printed.error())) + "\n");
   }
   signals.on_signal({});

@@ -1,11 +1,17 @@
 #include "cli/output.hpp"
 
+#include <limits.h>
 #include <poll.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <cstdint>
 #include <cstring>
 #include <string>
+
+#include "common/base/check.hpp"
 
 namespace liminal::cli {
 
@@ -22,6 +28,33 @@ Result<void> write_out(std::string_view bytes) {
       return fail(Errc::kInternal, std::string{"cannot write to stdout: "} + std::strerror(errno));
     }
     bytes.remove_prefix(static_cast<std::size_t>(written));
+  }
+  return {};
+}
+
+StoppableOutput::StoppableOutput() : stop_fd_(::eventfd(0, EFD_CLOEXEC)) {
+  check(stop_fd_ >= 0, "the system gives an eventfd");
+}
+
+StoppableOutput::~StoppableOutput() { ::close(stop_fd_); }
+
+void StoppableOutput::stop() noexcept {
+  const std::uint64_t one = 1;
+  // fails only if the counter is full: it is set then
+  [[maybe_unused]] const ssize_t written = ::write(stop_fd_, &one, sizeof one);
+}
+
+Result<void> StoppableOutput::write(std::string_view bytes) {
+  while (!bytes.empty()) {
+    pollfd waits[2] = {{STDOUT_FILENO, POLLOUT, 0}, {stop_fd_, POLLIN, 0}};
+    if (::poll(waits, 2, -1) < 0) continue;
+    if (waits[0].revents == 0) {
+      return fail(Errc::kConversationFailed, "interrupted while nobody read stdout");
+    }
+    // so much a pipe takes without waiting once it takes anything
+    const std::string_view part = bytes.substr(0, std::min<std::size_t>(bytes.size(), PIPE_BUF));
+    if (auto written = write_out(part); !written) return written;
+    bytes.remove_prefix(part.size());
   }
   return {};
 }

@@ -78,6 +78,10 @@ TEST(BadInput, OfTheNodesCommandLine) {
 TEST(BadInput, OfTheCommand) {
   expect_usage_errors({
       {{"liminal"}, {"ask"}},
+      {{"liminal", "help", "frobnicate"}, {"frobnicate", "converse"}},
+      {{"liminal", "--broker", "tcp://127.0.0.1:1", "ask", "upper", "x"},
+       {"'--broker' stands before the command", "liminal COMMAND [OPTION]"}},
+      {{"liminal", "two\nlines"}, {"two\\nlines"}},
       {{"liminal", "nosuch"}, {"nosuch", "ask"}},
       {{"liminal", "cancel", "1"}, {"'1'", "32 hex digits"}},
       {{"liminal", "cancel"}, {"ID"}},

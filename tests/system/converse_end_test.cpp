@@ -1,6 +1,7 @@
 // Whatever ends a conversation, or dooms it, ends `liminal converse` at once, whatever the command
 // is at: a user who looks at a quiet terminal must not find out with the next line.
 #include <gtest/gtest.h>
+#include <signal.h>
 
 #include <algorithm>
 #include <functional>
@@ -158,6 +159,29 @@ TEST(ConverseEnds, AtItsDeadlineWhateverItIsAt) {
         std::find(state.words.begin(), state.words.end(), "compensate") != state.words.end();
     EXPECT_TRUE(
         failed_with((*all[state.name])->finish(20s * kSlack), undoes ? 7 : 5, {"has passed"}));
+  }
+}
+
+// A reader that has stopped, as `| less` does, holds up the replies and not the end.
+TEST(ConverseEnds, AtASignalAlthoughNobodyReadsItsOutput) {
+  Cluster cluster;
+  cluster.add_node("a", {"echo=echo"});
+  const Folder folder;
+  const std::string line = folder.file("line", std::string(1'000'000, 'x') + "\n");
+  for (const std::string command : {"ask", "converse"}) {
+    for (const std::string options : {"", " --json"}) {
+      SCOPED_TRACE(command + options);
+      const std::string name = command + (options.empty() ? "" : "-json");
+      Process process{{"/bin/sh", "-c",
+                       "exec " + program("liminal") + " " + command + " echo --broker " +
+                           cluster.endpoint() + " --name " + name + options + " < " + line}};
+      std::string id;
+      EXPECT_TRUE(eventually([&] { return !(id = conversation_of(cluster, name)).empty(); }));
+      EXPECT_TRUE(eventually([&] { return has_event(cluster, id, "replied"); }));
+      process.signal(SIGINT);
+      EXPECT_TRUE(eventually([&] { return !process.running(); }, kAtOnce));
+      EXPECT_EQ(process.finish(kAtOnce).code, 130);
+    }
   }
 }
 

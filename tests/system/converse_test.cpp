@@ -49,8 +49,18 @@ TEST(Converse, WhatTheMailboxHasNoRoomForIsRepeated) {
 TEST(Converse, ATimeoutSaysThatTheMailboxIsFull) {
   Cluster cluster;
   cluster.add_node("a", {"slow=exec:sleep 20"}, {"--mailbox-max", "1"});
-  EXPECT_TRUE(failed_with(cluster.run({"converse", "slow", "--timeout", "2s"}, "1\n2\n3\n"), 5,
-                          {"ConversationTimeout", "mailbox is full, deferred"}));
+  EXPECT_TRUE(failed_with(
+      cluster.run({"converse", "slow", "--timeout", "2s"}, "1\n2\n3\n"), 5,
+      {"ConversationTimeout", "no reply to line 1 within 2s: ", "mailbox is full, deferred"}));
+}
+
+TEST(Converse, ATimeoutNamesItsLineAndTheTimeThatWasGiven) {
+  Cluster cluster;
+  cluster.add_node("a", {"picky=exec:read x; test \"$x\" = b && sleep 600; echo \"$x\""});
+  const auto ended = cluster.run({"converse", "picky", "--timeout", "1500ms"}, "a\nb\n");
+  EXPECT_EQ(ended.code, 5);
+  EXPECT_EQ(ended.out, "a\n");
+  EXPECT_NE(ended.err.find("no reply to line 2 within 1500ms"), ended.err.npos) << ended.err;
 }
 
 TEST(Converse, ABlankLineIsAnEmptyPayloadAndTheLastLineNeedsNoNewline) {

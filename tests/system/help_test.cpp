@@ -37,6 +37,14 @@ TEST(Help, ExitsZeroAndNamesNothingThatIsNotBuilt) {
   }
 }
 
+TEST(Help, IsACommandToo) {
+  EXPECT_TRUE(printed(run({"liminal", "help"}), run({"liminal", "--help"}).out));
+  for (const Words& words : kTables) {
+    if (words.size() < 2) continue;
+    EXPECT_TRUE(printed(run({"liminal", "help", words[1]}), run(with(words, {"--help"})).out));
+  }
+}
+
 TEST(Help, VersionIsOneLineWithTheProgramsName) {
   for (const std::string name : {"liminal-broker", "liminal-node", "liminal"}) {
     const auto ended = run({name, "--version"});
