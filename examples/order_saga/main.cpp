@@ -1,9 +1,13 @@
 // An order in three steps, each on a node of its own. What was done is undone when one fails.
 // usage: order_saga serve STEP BROKER     a node that offers reserve, charge or ship
-//        order_saga order BROKER          one order; exit code 7: it failed, and was undone
+//        order_saga order BROKER          one order; exit code 7: it failed, and was undone; 8: not
+//                                         all of it; 6: it failed, and there was nothing to undo
+// Where effects are noted down: in the file that LIMINAL_LEDGER names.
 #include <unistd.h>
 
+#include <algorithm>
 #include <iostream>
+#include <iterator>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -20,9 +24,7 @@ using namespace std::chrono_literals;
 class Book {
  public:
   explicit Book(std::string step)
-      : service_(std::move(step)),
-        node_("node-" + service_.value()),
-        ledger_(or_throw(EffectsLedger::from_environment()).value()) {}
+      : service_(std::move(step)), node_("node-" + service_.value()), ledger_(open_ledger()) {}
 
   [[nodiscard]] const ServiceName& service() const { return service_; }
   [[nodiscard]] const NodeName& node() const { return node_; }
@@ -36,6 +38,12 @@ class Book {
   }
 
  private:
+  static EffectsLedger open_ledger() {
+    auto ledger = or_throw(EffectsLedger::from_environment());
+    if (!ledger) throw std::runtime_error("LIMINAL_LEDGER must name the file to note effects in");
+    return *std::move(ledger);
+  }
+
   ServiceName service_;
   NodeName node_;
   EffectsLedger ledger_;
@@ -69,6 +77,12 @@ class Ship final : public AsyncBehaviour {
   const Book& book_;
 };
 
+constexpr const char* kSteps[] = {"reserve", "charge", "ship"};
+
+bool is_step(const std::string& word) {
+  return std::find(std::begin(kSteps), std::end(kSteps), word) != std::end(kSteps);
+}
+
 int serve(const std::string& step, const std::string& broker) {
   const Book book{step};
   set_up_node_log(book.node(), "warning");
@@ -90,7 +104,7 @@ int order(const std::string& broker) {
   or_throw(node->start(10s));
 
   ConversationConfig config{CrashPolicy::kCompensate};
-  for (const char* step : {"reserve", "charge", "ship"}) {
+  for (const char* step : kSteps) {
     config.participants.push_back(ParticipantConfig::owned(ServiceName{step}));
   }
   const auto actor = or_throw(node->conversations().spawn(config));
@@ -115,18 +129,21 @@ int order(const std::string& broker) {
   }
   std::cout << (done ? "shipped" : end.failure ? name_of(end.failure->code) : "failed") << '\n';
   if (done) return 0;
-  return end.failure && end.failure->code == Errc::kCompensated ? 7 : 8;
+  if (!end.failure) return 6;
+  return end.failure->code == Errc::kCompensated          ? 7
+         : end.failure->code == Errc::kCompensationFailed ? 8
+                                                          : 6;
 }
 
 int main(int argc, char** argv) {
   const std::string what = argc > 1 ? argv[1] : "";
   try {
-    if (what == "serve" && argc == 4) return serve(argv[2], argv[3]);
+    if (what == "serve" && argc == 4 && is_step(argv[2])) return serve(argv[2], argv[3]);
     if (what == "order" && argc == 3) return order(argv[2]);
   } catch (const std::exception& failed) {
     std::cerr << "order_saga: " << failed.what() << '\n';
     return 1;
   }
-  std::cerr << "usage: order_saga serve STEP BROKER | order_saga order BROKER\n";
+  std::cerr << "usage: order_saga serve reserve|charge|ship BROKER | order_saga order BROKER\n";
   return 2;
 }
