@@ -130,7 +130,8 @@ ConversationOptions read_conversation_options(const Parsed& parsed) {
 
 Result<ServiceName> service_argument(const std::string& text) {
   if (const auto right = expect::name()(text)) {
-    return fail(Errc::kUsage, "service '" + text + "' on the command line: write " + *right);
+    return fail(Errc::kUsage,
+                "service '" + escaped_tail(text, 100) + "' on the command line: write " + *right);
   }
   return ServiceName{text};
 }
@@ -199,7 +200,8 @@ ExitCode run_cancel(SignalWatch& signals, const Parsed& parsed) {
 ExitCode run_wait(SignalWatch& signals, const Parsed& parsed) {
   const std::string& name = parsed.positionals()[0];
   if (const auto right = expect::name()(name)) {
-    return report({Errc::kUsage, "'" + name + "' on the command line: write " + *right});
+    return report(
+        {Errc::kUsage, "'" + escaped_tail(name, 100) + "' on the command line: write " + *right});
   }
   return wait(signals, parsed.value("broker"), name, parsed.duration("timeout"));
 }

@@ -85,7 +85,7 @@ ExitCode conversations(const std::string& endpoint, Duration timeout, std::size_
     query.behind = page->next;
   } while (query.behind && !(query.behind->among_ended && ended >= ended_max));
   return print(json ? conversations_json(summaries, forgotten) + "\n"
-                    : conversations_text(summaries, forgotten));
+                    : conversations_text(summaries, forgotten, ended_max > 0));
 }
 
 ExitCode cancel(const std::string& endpoint, Duration connect_timeout, Duration timeout,

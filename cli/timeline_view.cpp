@@ -137,10 +137,10 @@ std::string timeline_text(const Timeline& timeline) {
 }
 
 std::string conversations_text(const std::vector<control::ConversationSummary>& summaries,
-                               std::uint64_t forgotten) {
+                               std::uint64_t forgotten, bool with_ended) {
   std::string text;
   if (summaries.empty()) {
-    text = "no conversations\n";
+    text = with_ended ? "no conversations\n" : "no open conversations\n";
   } else {
     std::vector<std::vector<std::string>> rows{{"CONVERSATION", "NODE", "STATE", "OPENED", "ENDED",
                                                 "REQUESTS", "CRASHES", "ABOUT", "PHASE"}};

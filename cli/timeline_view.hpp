@@ -36,8 +36,10 @@ class ShortIds {
 };
 
 [[nodiscard]] std::string timeline_text(const Timeline& timeline);
+/// Without those that ended, an empty list is one of open conversations.
 [[nodiscard]] std::string conversations_text(
-    const std::vector<control::ConversationSummary>& summaries, std::uint64_t forgotten);
+    const std::vector<control::ConversationSummary>& summaries, std::uint64_t forgotten,
+    bool with_ended = true);
 
 /// "open", "ended", "node gone".
 [[nodiscard]] std::string_view name_of(control::ConversationStanding standing);

@@ -165,6 +165,7 @@ TEST(TimelineView, JsonHasAllOfARecordUnderStableNames) {
 
 TEST(ConversationsView, ListsThemOneALine) {
   EXPECT_EQ(conversations_text({}, 0), "no conversations\n");
+  EXPECT_EQ(conversations_text({}, 0, false), "no open conversations\n");
   const control::ConversationSummary open{.conversation = kConversation,
                                           .node = NodeName{"a"},
                                           .incarnation = Incarnation{7},
