@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "cli/end_watch.hpp"
 #include "cli/json.hpp"
 #include "cli/output.hpp"
 #include "cli/stdin_reader.hpp"
@@ -11,7 +12,7 @@ namespace liminal::cli {
 
 ExitCode ask(SignalWatch& signals, const ConversationOptions& options, const ServiceName& service,
              const std::optional<std::string>& payload) {
-  StdinReader in;
+  StdinReader in;  // outlives the node, whose threads may stop it to its end
   signals.on_signal([&in] { in.stop(); });
   auto opened = open_conversation(signals, options, {service});
   if (!opened) {
@@ -21,7 +22,10 @@ ExitCode ask(SignalWatch& signals, const ConversationOptions& options, const Ser
   ConversationHandle& conversation = opened->handle;
   const auto request = [&]() -> Result<std::string> {
     if (payload) return *payload;
-    return in.read_all(opened->node->directory().snapshot()->payload_bytes_max);
+    const EndWatch ended{opened->node->scheduler(), conversation, [&in] { in.stop(); }};
+    auto all = in.read_all(opened->node->directory().snapshot()->payload_bytes_max);
+    if (const auto over = ended.result(); !over) return tl::unexpected<Error>(over.error());
+    return all;
   }();
   signals.on_signal([&conversation] { conversation.cancel("a signal to liminal ask"); });
 

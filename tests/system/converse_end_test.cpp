@@ -162,6 +162,28 @@ TEST(ConverseEnds, AtItsDeadlineWhateverItIsAt) {
   }
 }
 
+// What stdin holds by then of the payload must not be carried out.
+TEST(AskEnds, WhileItReadsItsPayload) {
+  Cluster cluster;
+  const Folder folder;
+  const std::string log = folder.file("log", "");
+  cluster.add_node("a", {"note=exec:cat >> " + log});
+  Process cancelled{cluster.command({"ask", "note", "--name", "cancelled", "--timeout", "60s"}),
+                    {.more_input = true}};
+  Process late{cluster.command({"ask", "note", "--deadline", "500ms", "--timeout", "60s"}),
+               {.more_input = true}};
+  for (Process* ask : {&cancelled, &late}) {
+    ask->feed("half");
+    ask->await_fed();
+  }
+  std::string id;
+  ASSERT_TRUE(eventually([&] { return !(id = conversation_of(cluster, "cancelled")).empty(); }));
+  EXPECT_TRUE(printed(cluster.run({"cancel", id}), ""));
+  EXPECT_TRUE(failed_with(cancelled.finish(kAtOnce), 6, {"cancel", id}));
+  EXPECT_TRUE(failed_with(late.finish(kAtOnce), 5, {"has passed"}));
+  EXPECT_EQ(shell("cat " + log).out, "");
+}
+
 // A reader that has stopped, as `| less` does, holds up the replies and not the end.
 TEST(ConverseEnds, AtASignalAlthoughNobodyReadsItsOutput) {
   Cluster cluster;
