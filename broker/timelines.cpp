@@ -33,9 +33,40 @@ bool is_terminal(std::string_view phase) { return phase == "Closed" || phase == 
 
 void Timelines::take(const NodeName& teller, Incarnation incarnation, control::Records records,
                      TimePoint now) {
-  counters_.lost += records.lost;
-  for (TimelineRecord& record : records.records) take(teller, incarnation, std::move(record), now);
-  for (const control::LeftOut& left_out : records.left_out) take(teller, left_out);
+  const std::uint64_t before = taken_before(teller, records);
+  std::uint64_t number = records.first;
+  const auto is_repeated = [&] {
+    const bool repeated = before > 0 && number <= before;
+    ++number;
+    counters_.repeated += repeated;
+    return repeated;
+  };
+  for (TimelineRecord& record : records.records) {
+    if (!is_repeated()) take(teller, incarnation, std::move(record), now);
+  }
+  for (const control::LeftOut& left_out : records.left_out) {
+    if (!is_repeated()) take(teller, left_out);
+  }
+  if (records.lost > 0 && !is_repeated()) counters_.lost += records.lost;
+}
+
+std::uint64_t Timelines::taken_before(const NodeName& teller, const control::Records& records) {
+  const std::uint64_t items =
+      records.records.size() + records.left_out.size() + (records.lost > 0 ? 1 : 0);
+  if (records.stream == 0 || items == 0 || limits_.records_max == 0) return 0;
+  const auto found = streams_.try_emplace(teller, Stream{records.stream, 0, 0}).first;
+  Stream& stream = found->second;
+  told_.erase(stream.order);
+  stream.order = ++next_order_;
+  told_.emplace(stream.order, teller);
+  if (stream.id != records.stream) stream = {records.stream, 0, stream.order};
+  const std::uint64_t before = stream.taken;
+  stream.taken = std::max(before, records.first + items - 1);
+  if (streams_.size() > limits_.tellers_max) {
+    streams_.erase(told_.begin()->second);
+    told_.erase(told_.begin());
+  }
+  return before;
 }
 
 void Timelines::take(const NodeName& teller, const control::LeftOut& left_out) {

@@ -17,6 +17,9 @@ namespace liminal::broker {
 
 /// The timelines of conversations, those that ended included, until room is needed.
 ///
+/// What a node tells again, because it does not know whether it arrived, is dropped: of each stream
+/// (control::Records) a number is taken once.
+///
 /// A conversation belongs to the node whose records first told of it as only its opener does
 /// (is_told_by_opener()); from others only what participants' nodes tell is kept. Records of one
 /// node stay in the order in which they came.
@@ -36,9 +39,12 @@ class Timelines {
     std::size_t records_max = 1000;  // of one conversation; 0: nothing is kept of any
     std::size_t conversations_max = 10'000;
     std::size_t bytes_max = std::size_t{256} * 1024 * 1024;
+    /// Nodes of which it is known what they told last; beyond it, who told nothing for longest is
+    /// forgotten, and what that one tells again would stand twice.
+    std::size_t tellers_max = 65536;
   };
 
-  /// REQUIRES: conversations_max and bytes_max are not 0.
+  /// REQUIRES: conversations_max, bytes_max and tellers_max are not 0.
   Timelines(Limits limits, TimePoint started) : limits_(limits), started_(started) {}
 
   /// `incarnation` of `teller` told this.
@@ -67,7 +73,7 @@ class Timelines {
     std::uint64_t taken = 0;      // records kept, if only for a while
     std::uint64_t left_out = 0;   // records for which a bound had no room, here
     std::uint64_t displaced = 0;  // routine records that gave way
-    std::uint64_t repeated = 0;   // told again by a node that is back, and noted
+    std::uint64_t repeated = 0;   // told again, and dropped
     std::uint64_t foreign = 0;    // records of another node's conversation
     std::uint64_t lost = 0;       // that nodes left out, of no conversation that they tell of
     std::uint64_t forgotten = 0;  // conversations, with all their records
@@ -115,6 +121,15 @@ class Timelines {
   };
   using Found = std::map<ConversationId, Conversation>::iterator;
 
+  struct Stream {
+    std::uint64_t id;
+    std::uint64_t taken;  // all up to this number
+    std::uint64_t order;  // its key in told_
+  };
+
+  /// The numbers of the stream that were taken before, up to this; notes that those of `records`
+  /// are from now on.
+  std::uint64_t taken_before(const NodeName& teller, const control::Records& records);
   void take(const NodeName& teller, Incarnation incarnation, TimelineRecord record, TimePoint now);
   void take(const NodeName& teller, const control::LeftOut& left_out);
   [[nodiscard]] static bool is_told_by(const Conversation& conversation, const NodeName& node);
@@ -147,6 +162,8 @@ class Timelines {
   Places places_;
   std::map<NodeName, Share> shares_;  // none is empty
   std::optional<NodeName> heavy_;     // the last that was seen to hold more than half
+  std::map<NodeName, Stream> streams_;
+  std::map<std::uint64_t, NodeName> told_;  // keys of streams_; who told last comes last
   std::uint64_t next_order_ = 0;
   std::size_t bytes_ = 0;
   Counters counters_;

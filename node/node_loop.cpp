@@ -310,9 +310,12 @@ void NodeLoop::carry_out(NodeCore::Effects effects) {
             carry_out(std::move(e));
           } else if constexpr (std::is_same_v<Effect, node_effect::Lease>) {
             if (hooks_.lease) hooks_.lease(e.until);
+          } else if constexpr (std::is_same_v<Effect, node_effect::RecordsArrived>) {
+            recorder_.arrived(e.up_to);
           } else if constexpr (std::is_same_v<Effect, node_effect::KeepRecords>) {
             recorder_.set_records_max(e.records_max);
-            if (e.anew) recorder_.count_anew();
+            recorder_.connected(e.epoch, e.anew);
+            records_due_ = clock_.now() + kRecordsInterval;
             if (e.anew && e.records_max > 0 && hooks_.retell) hooks_.retell();
           } else if constexpr (std::is_same_v<Effect, node_effect::Unsuitable>) {
             end(Error{Errc::kUsage, std::move(e.text)});
@@ -320,6 +323,7 @@ void NodeLoop::carry_out(NodeCore::Effects effects) {
             spdlog::warn("connection to the broker at {} lost; connecting again",
                          settings_.endpoint);
           } else if constexpr (std::is_same_v<Effect, node_effect::Fenced>) {
+            recorder_.fenced(e.old_incarnation);
             spdlog::warn("fenced: {}; remote links broken, incarnation {} becomes {}", e.why,
                          to_hex(e.old_incarnation.value()), to_hex(e.fresh.value()));
           } else if constexpr (std::is_same_v<Effect, node_effect::Left>) {

@@ -1,5 +1,7 @@
 #include "common/wire/codec_timeline.hpp"
 
+#include <cstdint>
+#include <limits>
 #include <utility>
 
 #include "common/wire/parts.hpp"
@@ -134,7 +136,7 @@ std::optional<ListPosition> read_position(Reader& r) {
 std::string encode_frame(const control::Records& records) {
   check(records.records.size() <= kRecordsMax && records.left_out.size() <= kRecordsMax,
         "at most kRecordsMax records in a frame");
-  Writer w = begin_frame(FrameKind::kRecords, 3, bytes_of(records.records));
+  Writer w = begin_frame(FrameKind::kRecords, 5, bytes_of(records.records));
   w.array(records.records.size());
   for (const TimelineRecord& record : records.records) {
     w.array(kRecordValues);
@@ -142,11 +144,14 @@ std::string encode_frame(const control::Records& records) {
   }
   w.array(records.left_out.size());
   for (const LeftOut& left_out : records.left_out) write(w, left_out);
-  return w.uint(records.lost).take();
+  return w.uint(records.lost).uint(records.stream).uint(records.first).take();
 }
 
+// Whatever the frame holds, its last number is one too.
+constexpr std::uint64_t kFirstMax = std::numeric_limits<std::uint64_t>::max() - 2 * kRecordsMax - 1;
+
 control::Records read_records(Reader& r) {
-  r.frame("records", 3);
+  r.frame("records", 5);
   control::Records records{.records = {}};
   const std::size_t size = r.array("records", kRecordsMax);
   for (std::size_t i = 0; i < size && r.ok(); ++i) {
@@ -158,6 +163,9 @@ control::Records read_records(Reader& r) {
     records.left_out.push_back(read_left_out(r));
   }
   records.lost = r.uint("lost");
+  records.stream = r.uint("stream");
+  records.first = r.uint("first");
+  if (records.first == 0 || records.first > kFirstMax) r.reject("first", "no number to count from");
   return records;
 }
 

@@ -22,12 +22,19 @@ struct LeftOut {
   friend bool operator==(const LeftOut&, const LeftOut&) = default;
 };
 
-/// What happened on the sender since its last one, in its order. Local pids bear the incarnation
-/// that the sender has. Both lists are at most wire::kRecordsMax long.
+/// What happened on the sender, in its order. Local pids bear the incarnation that the sender has.
+/// Both lists are at most wire::kRecordsMax long.
+///
+/// A sender numbers all that it tells, in this order: the records, the entries of left_out, and
+/// `lost` if it is not 0. What it does not know to have arrived it tells again, with the same
+/// numbers, on each later connection; of one stream the broker takes a number once.
 struct Records {
   std::vector<TimelineRecord> records;
   std::vector<LeftOut> left_out = {};
   std::uint64_t lost = 0;  // more that were left out, of whatever conversations
+  std::uint64_t stream =
+      0;                    // the first incarnation of the sender's process; 0: tells nothing twice
+  std::uint64_t first = 1;  // the number of the first of them; the others' follow it
   friend bool operator==(const Records&, const Records&) = default;
 };
 

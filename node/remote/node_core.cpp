@@ -279,9 +279,18 @@ NodeCore::Effects NodeCore::on_turn(std::uint32_t participants, std::uint32_t co
   participants_ = participants;
   if (!stands_on_control()) return effects;
   beat_due_ = now + cluster_->beat_interval;
-  effects.push_back(SendControl{wire::encode(ControlFrame{
-      control::NodeBeat{beats_.record_sent(now), broker_beat_, participants, conversations}})});
+  const std::uint64_t number = beats_.record_sent(now);
+  mark_records(number);
+  effects.push_back(SendControl{wire::encode(
+      ControlFrame{control::NodeBeat{number, broker_beat_, participants, conversations}})});
   return effects;
+}
+
+void NodeCore::mark_records(std::uint64_t beat) {
+  if (!records_unmarked_) return;
+  // An echo of a later beat proves as much: beyond the bound the newest mark stands for two.
+  if (beats_behind_.size() == kBeatsBehindMax) beats_behind_.pop_back();
+  beats_behind_.push_back({beat, *std::exchange(records_unmarked_, std::nullopt)});
 }
 
 bool NodeCore::takes_records() const {
@@ -293,6 +302,10 @@ NodeCore::Effects NodeCore::on_records(control::Records records) {
   for (TimelineRecord& record : records.records) {
     if (record.participant) record.participant = outside(*std::move(record.participant));
   }
+  records.stream = records_stream_;
+  const std::uint64_t items =
+      records.records.size() + records.left_out.size() + (records.lost > 0 ? 1 : 0);
+  if (items > 0) records_unmarked_ = records.first + items - 1;
   Effects effects;
   effects.push_back(SendControl{wire::encode(ControlFrame{std::move(records)})});
   return effects;

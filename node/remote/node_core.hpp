@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <limits>
 #include <map>
 #include <optional>
@@ -80,8 +81,14 @@ struct Lease {
 /// The broker keeps so many records of one conversation's timeline; 0: none. At each welcome.
 struct KeepRecords {
   std::uint32_t records_max;
+  /// Whose it is: another broker than before knows nothing of what was told.
+  Epoch epoch;
   /// It knows nothing of this incarnation: what is open is to be told again.
   bool anew = false;
+};
+/// The broker has all records up to this number.
+struct RecordsArrived {
+  std::uint64_t up_to;
 };
 /// Somebody wants this conversation of this node cancelled: call on_cancelled().
 struct CancelConversation {
@@ -114,9 +121,9 @@ using NodeEffect =
                  node_effect::SendControl, node_effect::SendOnData, node_effect::SendFrame,
                  node_effect::Deliver, node_effect::CertifyTurn, node_effect::Publish,
                  node_effect::Undeliverable, node_effect::UndeliverableUnseen, node_effect::Joined,
-                 node_effect::Lease, node_effect::KeepRecords, node_effect::CancelConversation,
-                 node_effect::Refused, node_effect::Unsuitable, node_effect::Interrupted,
-                 node_effect::Fenced, node_effect::Left>;
+                 node_effect::Lease, node_effect::KeepRecords, node_effect::RecordsArrived,
+                 node_effect::CancelConversation, node_effect::Refused, node_effect::Unsuitable,
+                 node_effect::Interrupted, node_effect::Fenced, node_effect::Left>;
 
 /// One node's side of the cluster: membership, beats, a session with each peer, and the ties
 /// (links, monitors, spawns) of its processes to those of others.
@@ -180,7 +187,10 @@ class NodeCore {
   /// The turn that CertifyTurn asked for took place.
   [[nodiscard]] Effects on_turn(std::uint32_t participants, std::uint32_t conversations,
                                 TimePoint now);
-  /// What happened in conversations here. REQUIRES: takes_records().
+  /// What happened in conversations here, numbered; RecordsArrived follows when a beat that was
+  /// sent behind it on the same connection is echoed. Without one before the next KeepRecords it
+  /// may be lost, and is to be told again from the first number that has not arrived. Give what is
+  /// told again the same numbers. REQUIRES: takes_records().
   [[nodiscard]] Effects on_records(control::Records records);
   /// What CancelConversation came to: whether it was open, and is being cancelled.
   [[nodiscard]] Effects on_cancelled(const ConversationId& conversation, bool accepted);
@@ -234,6 +244,7 @@ class NodeCore {
     MembershipVersion seen_at;  // the membership must list it from this version on
     Deferrals<std::pair<Serial, Serial>> deferrals{kDeferredMax};  // by sender and receiver
   };
+  static constexpr std::size_t kBeatsBehindMax = 256;
   static constexpr std::size_t kDeferredMax = 65536;  // to one peer; beyond it: rejected
 
   void join(TimePoint now, Effects& effects);
@@ -247,6 +258,7 @@ class NodeCore {
   void came(const Member& member);
   void loaded(const control::Loads& loads, Effects& effects);
   void heard_echo(std::uint64_t number, Effects& effects);
+  void mark_records(std::uint64_t beat);
   /// Breaks every remote tie and takes a new incarnation; the caller sees to the joining.
   void fence(std::string why, Effects& effects);
   void leave_when_settled(TimePoint now, Effects& effects);
@@ -278,7 +290,8 @@ class NodeCore {
   Settings settings_;
   TokenSource tokens_;
   Incarnation incarnation_;
-  std::uint64_t secret_;  // of this incarnation: for brokers alone
+  std::uint64_t secret_;          // of this incarnation: for brokers alone
+  std::uint64_t records_stream_;  // the same for all incarnations of this process
   Phase phase_ = Phase::kConnecting;
   bool attached_ = false;
   bool resumed_ = false;  // rather than joined, by the latest welcome
@@ -301,6 +314,13 @@ class NodeCore {
   std::optional<TimePoint> broker_heard_;  // its welcome, or our sending of what it echoed last
   std::optional<TimePoint> beat_due_;
   bool turn_asked_ = false;
+
+  /// A beat that is behind all records up to this number, on the connection that stands.
+  struct BeatBehind {
+    std::uint64_t beat, records;
+  };
+  std::deque<BeatBehind> beats_behind_;            // not echoed, oldest first
+  std::optional<std::uint64_t> records_unmarked_;  // sent behind the newest beat, up to this number
 
   std::map<Incarnation, Peer> peers_;
   std::set<Incarnation> dirty_;  // peers whose session may have something to send at once

@@ -35,6 +35,7 @@ NodeCore::NodeCore(Settings settings, Random random)
       tokens_(random),
       incarnation_(tokens_.next()),
       secret_(tokens_.next()),
+      records_stream_(incarnation_.value()),
       beats_(kUnechoedBeatsMax),
       departed_(kDepartedMax) {}
 
@@ -214,7 +215,10 @@ void NodeCore::welcomed(control::Welcome welcome, TimePoint now, Effects& effect
   broker_heard_ = now;
   beat_due_ = now;
   loads_.clear();  // all of them follow
-  effects.push_back(KeepRecords{cluster_->timeline_records_max, new_epoch});
+  // Of what was sent before, only an echo of before proved anything.
+  beats_behind_.clear();
+  records_unmarked_.reset();
+  effects.push_back(KeepRecords{cluster_->timeline_records_max, *epoch_, new_epoch});
   if (new_epoch) begin_epoch(effects);
   count_reports(new_epoch);
 
@@ -303,6 +307,13 @@ void NodeCore::attached(TimePoint now, Effects& effects) {
 // --- the lease and the loss of it ---
 
 void NodeCore::heard_echo(std::uint64_t number, Effects& effects) {
+  std::optional<std::uint64_t> arrived;
+  while (!beats_behind_.empty() && beats_behind_.front().beat <= number &&
+         beats_.was_sent(number)) {
+    arrived = beats_behind_.front().records;
+    beats_behind_.pop_front();
+  }
+  if (arrived) effects.push_back(RecordsArrived{*arrived});
   const auto sent = beats_.record_echo(number);
   if (!sent) return;
   broker_heard_ = std::max(*broker_heard_, *sent);

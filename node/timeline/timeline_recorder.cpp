@@ -44,28 +44,82 @@ void TimelineRecorder::record(TimelineRecord record) {
     if (!wanted()) return;  // said meanwhile
     wake = empty_locked();
     Counts& counts = counts_of(record.conversation);
-    if (has_room(counts, routine, bytes)) {
-      ++(routine ? counts.routine : counts.other);
-      waiting_routine_ += routine;
-      waiting_bytes_ += bytes;
-      waiting_.push_back(std::move(record));
-    } else {
-      auto& untold =
-          untold_.try_emplace(record.conversation, control::LeftOut{record.conversation, 0, 0})
-              .first->second;
-      ++(routine ? untold.routine : untold.other);
+    const bool retold = note_state(counts, record);
+    const ConversationId conversation = record.conversation;
+    if ((retold || has_budget(counts, routine)) && make_room(bytes)) {
+      if (!retold) ++(routine ? counts.routine : counts.other);
+      unarrived_routine_ += routine;
+      append({std::move(record), bytes, retold});
+    } else if (!retold) {  // the next one shows as well that it is open
+      leave_out(conversation, routine, !routine);
     }
+    wake = wake && !empty_locked();
   }
   if (wake && wake_) wake_();
 }
 
-bool TimelineRecorder::has_room(const Counts& counts, bool routine, std::size_t bytes) const {
+/// Whether it says what is known already: the opening, or the phase that is on.
+bool TimelineRecorder::note_state(Counts& counts, const TimelineRecord& record) {
+  if (record.event == TimelineEvent::kOpened) return std::exchange(counts.opened, true);
+  if (record.event != TimelineEvent::kPhase) return false;
+  std::string phase = record.text.substr(0, record.text.find(':'));
+  if (phase == counts.phase) return true;
+  counts.phase = std::move(phase);
+  return false;
+}
+
+bool TimelineRecorder::has_budget(const Counts& counts, bool routine) const {
   const std::size_t records_max = records_max_.load(std::memory_order_relaxed);
-  if (waiting_.size() >= limits_.waiting_max) return false;
-  if (waiting_bytes_ + bytes > limits_.waiting_bytes_max) return false;
   if (!routine) return counts.other < records_max;
   return counts.routine < routine_records_max(records_max) &&
-         waiting_routine_ < routine_records_max(limits_.waiting_max);
+         unarrived_routine_ < routine_records_max(limits_.kept_max);
+}
+
+bool TimelineRecorder::make_room(std::size_t bytes) {
+  while (!has_room(bytes) && first_ <= arrived_) give_up_oldest();
+  return has_room(bytes);
+}
+
+/// Settled ones between others are as good as gone; the second bound is theirs.
+bool TimelineRecorder::has_room(std::size_t bytes) const {
+  return items_.size() - settled_ < limits_.kept_max && items_.size() < 2 * limits_.kept_max &&
+         bytes_ + bytes <= limits_.kept_bytes_max;
+}
+
+void TimelineRecorder::give_up_oldest() {
+  if (const auto* record = std::get_if<TimelineRecord>(&items_.front().what)) {
+    const bool routine = is_routine(record->event);
+    add_gone(record->conversation, routine, !routine);
+  }
+  settled_ -= std::holds_alternative<std::monostate>(items_.front().what);
+  bytes_ -= items_.front().bytes;
+  items_.pop_front();
+  ++first_;
+  next_ = std::max(next_, first_);
+}
+
+void TimelineRecorder::append(Item item) {
+  bytes_ += item.bytes;
+  items_.push_back(std::move(item));
+}
+
+void TimelineRecorder::leave_out(const ConversationId& conversation, std::uint64_t routine,
+                                 std::uint64_t other) {
+  auto& untold =
+      untold_.try_emplace(conversation, control::LeftOut{conversation, 0, 0}).first->second;
+  untold.routine += routine;
+  untold.other += other;
+}
+
+void TimelineRecorder::add_gone(const ConversationId& conversation, std::uint64_t routine,
+                                std::uint64_t other) {
+  const auto counts = counts_.find(conversation);
+  if (counts == counts_.end()) {
+    gone_lost_ += routine + other;
+    return;
+  }
+  counts->second.gone_routine += routine;
+  counts->second.gone_other += other;
 }
 
 TimelineRecorder::Counts& TimelineRecorder::counts_of(const ConversationId& conversation) {
@@ -73,13 +127,14 @@ TimelineRecorder::Counts& TimelineRecorder::counts_of(const ConversationId& conv
   if (!is_new) return found->second;
   counted_.push_back(conversation);
   if (counted_.size() > limits_.conversations_max) {
-    const ConversationId oldest = counted_.front();
-    counted_.pop_front();
-    counts_.erase(oldest);
-    if (const auto untold = untold_.find(oldest); untold != untold_.end()) {
+    const auto oldest = counts_.find(counted_.front());
+    gone_lost_ += oldest->second.gone_routine + oldest->second.gone_other;
+    if (const auto untold = untold_.find(oldest->first); untold != untold_.end()) {
       lost_ += untold->second.routine + untold->second.other;
       untold_.erase(untold);
     }
+    counts_.erase(oldest);
+    counted_.pop_front();
   }
   return found->second;
 }
@@ -88,40 +143,153 @@ void TimelineRecorder::set_records_max(std::uint32_t records_max) {
   const std::lock_guard lock{mutex_};
   records_max_.store(records_max, std::memory_order_relaxed);
   if (records_max > 0) return;
-  waiting_.clear();
-  waiting_routine_ = waiting_bytes_ = 0;
+  first_ = next_ = end();
+  arrived_ = first_ - 1;
+  items_.clear();
+  unarrived_routine_ = bytes_ = settled_ = 0;
   counts_.clear();
   counted_.clear();
   untold_.clear();
-  lost_ = 0;
+  lost_ = gone_lost_ = 0;
 }
 
-void TimelineRecorder::count_anew() {
+// ---- told, arrived, told again ----
+
+void TimelineRecorder::connected(Epoch broker, bool anew) {
   const std::lock_guard lock{mutex_};
-  for (auto& [id, counts] : counts_) counts = {};
+  if (anew) {
+    for (auto& [id, counts] : counts_) counts.routine = counts.other = 0;
+  }
+  if (broker_ && *broker_ != broker) tell_all();
+  broker_ = broker;
+  next_ = arrived_ + 1;
+  pass_settled();
+}
+
+/// The broker of before is gone, with all that it was told.
+void TimelineRecorder::tell_all() {
+  first_ = end();  // numbers are the new one's own, but none is used twice
+  std::erase_if(items_,
+                [](const Item& item) { return std::holds_alternative<std::monostate>(item.what); });
+  settled_ = 0;
+  arrived_ = first_ - 1;
+  unarrived_routine_ = 0;
+  for (const Item& item : items_) {
+    const auto* record = std::get_if<TimelineRecord>(&item.what);
+    if (record == nullptr) continue;
+    const bool routine = is_routine(record->event);
+    unarrived_routine_ += routine;
+    const auto counts = counts_.find(record->conversation);
+    if (counts == counts_.end() || item.retold) continue;
+    ++(routine ? counts->second.routine : counts->second.other);
+  }
+  for (auto& [id, counts] : counts_) {
+    const std::uint64_t routine = std::exchange(counts.gone_routine, 0);
+    const std::uint64_t other = std::exchange(counts.gone_other, 0);
+    if (routine + other > 0) leave_out(id, routine, other);
+  }
+  lost_ += std::exchange(gone_lost_, 0);
+}
+
+void TimelineRecorder::arrived(std::uint64_t up_to) {
+  bool wake = false;
+  {
+    const std::lock_guard lock{mutex_};
+    wake = empty_locked();
+    while (arrived_ < up_to && arrived_ + 1 < next_) settle(item(++arrived_));
+    pass_settled();
+    wake = wake && !empty_locked();  // there is room for counts that waited
+  }
+  if (wake && wake_) wake_();
+}
+
+/// It arrived: records are kept for the next broker, counts of what was left out are added up.
+void TimelineRecorder::settle(Item& item) {
+  if (const auto* left_out = std::get_if<control::LeftOut>(&item.what)) {
+    add_gone(left_out->conversation, left_out->routine, left_out->other);
+  } else if (const auto* lost = std::get_if<Lost>(&item.what)) {
+    gone_lost_ += lost->records;
+  } else if (const auto* record = std::get_if<TimelineRecord>(&item.what)) {
+    unarrived_routine_ -= is_routine(record->event);
+    if (!item.retold) return;
+  } else {
+    return;  // it was before
+  }
+  bytes_ -= std::exchange(item.bytes, 0);
+  item.what = std::monostate{};
+  ++settled_;
+}
+
+void TimelineRecorder::fenced(Incarnation old) {
+  const std::lock_guard lock{mutex_};
+  for (std::uint64_t number = first_; number < next_; ++number) {
+    auto* record = std::get_if<TimelineRecord>(&item(number).what);
+    if (record == nullptr || !record->participant) continue;
+    if (record->participant->is_local()) record->participant->incarnation = old;
+  }
 }
 
 control::Records TimelineRecorder::take() {
   const std::lock_guard lock{mutex_};
   control::Records frame{.records = {}};
-  std::size_t bytes = 0;
-  while (!waiting_.empty() && frame.records.size() < wire::kRecordsMax &&
-         bytes <= wire::kRecordsFillBytes) {
-    TimelineRecord& next = waiting_.front();
-    const std::size_t weight = weight_bytes(next);
-    bytes += weight;
-    waiting_bytes_ -= weight;
-    waiting_routine_ -= is_routine(next.event);
-    frame.records.push_back(std::move(next));
-    waiting_.pop_front();
-  }
+  frame.first = next_;
+  take_items(frame);
   // behind the records: the broker then knows the conversation
-  while (waiting_.empty() && !untold_.empty() && frame.left_out.size() < wire::kRecordsMax) {
-    frame.left_out.push_back(untold_.begin()->second);
-    untold_.erase(untold_.begin());
-  }
-  frame.lost = std::exchange(lost_, 0);
+  if (next_ == end() && frame.lost == 0) take_left_out(frame);
+  skip_settled();
   return frame;
+}
+
+/// Numbers in a frame follow each other, its lists too: what does not fit into that waits.
+void TimelineRecorder::take_items(control::Records& frame) {
+  for (std::size_t bytes = 0; next_ < end() && frame.lost == 0; ++next_) {
+    const Item& next = item(next_);
+    if (const auto* record = std::get_if<TimelineRecord>(&next.what)) {
+      const bool full =
+          frame.records.size() == wire::kRecordsMax || bytes > wire::kRecordsFillBytes;
+      if (full || !frame.left_out.empty()) return;
+      bytes += next.bytes;
+      frame.records.push_back(*record);
+    } else if (const auto* left_out = std::get_if<control::LeftOut>(&next.what)) {
+      if (frame.left_out.size() == wire::kRecordsMax) return;
+      frame.left_out.push_back(*left_out);
+    } else if (const auto* lost = std::get_if<Lost>(&next.what)) {
+      frame.lost = lost->records;
+    } else {
+      return;
+    }
+  }
+}
+
+void TimelineRecorder::take_left_out(control::Records& frame) {
+  while (!untold_.empty() && frame.left_out.size() < wire::kRecordsMax && make_room(0)) {
+    const control::LeftOut left_out = untold_.begin()->second;
+    untold_.erase(untold_.begin());
+    append({left_out});
+    frame.left_out.push_back(left_out);
+    ++next_;
+  }
+  if (untold_.empty() && lost_ > 0 && make_room(0)) {
+    frame.lost = std::exchange(lost_, 0);
+    append({Lost{frame.lost}});
+    ++next_;
+  }
+}
+
+bool TimelineRecorder::is_settled(std::uint64_t number) {
+  return number < end() && std::holds_alternative<std::monostate>(item(number).what);
+}
+
+/// Settled ones never wait to be told or to arrive: nothing else could, if they took the room.
+void TimelineRecorder::pass_settled() {
+  while (is_settled(arrived_ + 1)) ++arrived_;
+  next_ = std::max(next_, arrived_ + 1);
+  skip_settled();
+  while (is_settled(first_)) give_up_oldest();
+}
+
+void TimelineRecorder::skip_settled() {
+  while (is_settled(next_)) ++next_;
 }
 
 bool TimelineRecorder::empty() const {
@@ -130,7 +298,9 @@ bool TimelineRecorder::empty() const {
 }
 
 bool TimelineRecorder::empty_locked() const {
-  return waiting_.empty() && untold_.empty() && lost_ == 0;
+  if (next_ < end()) return false;
+  if (untold_.empty() && lost_ == 0) return true;
+  return !has_room(0) && first_ > arrived_;  // no room for the counts yet
 }
 
 }  // namespace liminal

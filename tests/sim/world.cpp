@@ -38,6 +38,7 @@ World::Node::Node(World& world, std::size_t index, NodeCore::Settings settings, 
     : world_(world),
       index_(index),
       name_(settings.name),
+      recorder_(TimelineRecorder::kUntold, {}, world.settings_.recorder),
       scheduler_({.node = settings.name, .seed = seed, .mailbox = world.settings_.mailbox},
                  [this](Signal signal) { forwarded_.push_back(std::move(signal)); }),
       core_(std::move(settings), Random{seed + 1}),
@@ -133,9 +134,11 @@ void World::Node::carry_out(NodeCore::Effects effects) {
           } else if constexpr (std::is_same_v<Effect, node_effect::Lease>) {
             lease_until_ = e.until;
             participants_->lease_until.store(e.until);
+          } else if constexpr (std::is_same_v<Effect, node_effect::RecordsArrived>) {
+            recorder_.arrived(e.up_to);
           } else if constexpr (std::is_same_v<Effect, node_effect::KeepRecords>) {
             recorder_.set_records_max(e.records_max);
-            if (e.anew) recorder_.count_anew();
+            recorder_.connected(e.epoch, e.anew);
             if (e.anew && e.records_max > 0) supervisor_->retell();
           } else if constexpr (std::is_same_v<Effect, node_effect::CancelConversation>) {
             const bool accepted =
@@ -143,6 +146,7 @@ void World::Node::carry_out(NodeCore::Effects effects) {
             carry_out(core_.on_cancelled(e.conversation, accepted));
           } else if constexpr (std::is_same_v<Effect, node_effect::Fenced>) {
             ++fenced_;
+            recorder_.fenced(e.old_incarnation);
             world_.trace(label() + " fenced: " + e.why);
           } else if constexpr (std::is_same_v<Effect, node_effect::Refused> ||
                                std::is_same_v<Effect, node_effect::Left>) {

@@ -35,6 +35,7 @@ class World {
     MailboxBounds mailbox = {};  // of every process on every node
     /// Told what happens in the conversations of each node, by its index. Empty: the broker is.
     std::function<void(std::size_t node, TimelineRecord)> timeline = {};
+    TimelineRecorder::Limits recorder = {};  // of each node
   };
 
   World(Settings settings, std::uint64_t seed);

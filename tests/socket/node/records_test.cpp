@@ -88,6 +88,29 @@ TEST(RecordsOfANode, WhatHappensWithoutABrokerTheNextOneIsTold) {
   EXPECT_EQ(broker->stop().timelines().counters().taken, 1u);
 }
 
+TEST(RecordsOfANode, WhatABrokerWasToldTheNextOneIsToldTooAndOnce) {
+  std::optional<Broker> broker{std::in_place, "tcp://127.0.0.1:*", 1000u};
+  const std::string endpoint = broker->endpoint();
+  const auto node = make_node(endpoint);
+  ASSERT_TRUE(node->start(20s));
+  for (std::uint64_t i = 0; i < 3; ++i) {
+    node->timeline().record(record(1, kPlaced, std::to_string(i)));
+    EXPECT_TRUE(eventually([&] { return node->timeline().empty(); }));
+    broker.reset();
+    EXPECT_TRUE(eventually([&] { return !node->directory().snapshot()->connected; }));
+    broker.emplace(endpoint, 1000u);
+    EXPECT_TRUE(eventually([&] { return node->directory().snapshot()->connected; }));
+  }
+  EXPECT_TRUE(eventually([&] { return node->timeline().empty(); }));
+  node->stop();
+  const broker::Timelines& kept = broker->stop().timelines();
+  std::vector<std::string> texts;
+  for (const auto& told : kept.page(control::TimelineQuery{{1, 1}}, SystemClock{}.now()).told) {
+    texts.push_back(told.record.text);
+  }
+  EXPECT_EQ(texts, (std::vector<std::string>{"0", "1", "2"}));
+}
+
 TEST(RecordsOfANode, AFloodOfThemCostsItNoBeat) {
   RunningBroker broker{keeping(1000)};
   const auto node = make_node(broker.endpoint());

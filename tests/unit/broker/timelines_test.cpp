@@ -169,6 +169,44 @@ TEST_F(TimelinesTest, OfTheOthersTheFirstAreKept) {
   EXPECT_EQ(timeline(1).summary->standing, ConversationStanding::kEnded) << "noted all the same";
 }
 
+TEST_F(TimelinesTest, OfOneStreamANumberIsTakenOnce) {
+  const auto numbered = [&](std::uint64_t first, std::vector<TimelineRecord> records,
+                            std::vector<control::LeftOut> left_out = {}, std::uint64_t lost = 0,
+                            std::uint64_t stream = 5) {
+    return control::Records{std::move(records), std::move(left_out), lost, stream, first};
+  };
+  kept.take(kA, kIncA, numbered(1, {record(1, kPlaced), record(1, kCrashed)}), now);
+  kept.take(kA, kIncA,
+            numbered(2, {record(1, kCrashed), record(1, kRerouted)}, {{conv(1), 1, 0}}, 3), now);
+  EXPECT_EQ(events(1), (std::vector{kPlaced, kCrashed, kRerouted}));
+  EXPECT_EQ(kept.counters().repeated, 1u);
+  // of a connection that was replaced, and then as another incarnation
+  kept.take(kA, kIncA, numbered(2, {record(1, kCrashed)}), now);
+  kept.take(kA, Incarnation{9}, numbered(3, {record(1, kRerouted)}, {{conv(1), 1, 0}}, 3), now);
+  EXPECT_EQ(events(1).size(), 3u);
+  EXPECT_EQ(timeline(1).left_out, (control::LeftOut{conv(1), 1, 0}));
+  EXPECT_EQ(kept.counters().lost, 3u);
+  EXPECT_EQ(kept.counters().repeated, 5u);
+
+  kept.take(kB, kIncB, numbered(1, {record(1, kBegun)}), now);
+  EXPECT_EQ(events(1).size(), 4u) << "each node counts for itself";
+  kept.take(kA, Incarnation{10}, numbered(1, {record(1, kCrashed)}, {}, 0, 6), now);
+  EXPECT_EQ(events(1).size(), 5u) << "another process under its name counts from 1";
+}
+
+TEST_F(TimelinesTest, BeyondTheBoundTheNodeThatToldNothingForLongestIsNotKnownAnyMore) {
+  limit({.tellers_max = 2});
+  const auto tell_as = [&](const NodeName& node) {
+    kept.take(node, kIncA, control::Records{{record(1, kBegun)}, {}, 0, 5, 1}, now);
+  };
+  for (const NodeName& node : {kA, kB, kA, NodeName{"c"}}) tell_as(node);
+  EXPECT_EQ(events(1).size(), 3u);
+  tell_as(kA);
+  EXPECT_EQ(events(1).size(), 3u) << "told again";
+  tell_as(kB);
+  EXPECT_EQ(events(1).size(), 4u) << "forgotten";
+}
+
 TEST_F(TimelinesTest, WhatNodesLeftOutIsAddedUp) {
   tell(1, kOpened);
   kept.take(kA, kIncA, control::Records{{}, {{conv(1), 5, 2}, {conv(99), 3, 1}}, 10}, now);

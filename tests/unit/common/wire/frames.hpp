@@ -130,7 +130,9 @@ inline std::vector<NamedControl> control_frames() {
       {"node beat", NodeBeat{41, 40, 3, 2}},
       {"leave", Leave{}},
       {"status query", StatusQuery{}},
-      {"records", Records{{full_record(), bare_record()}, {{conversation(), 40, 2}}, 3}},
+      {"records",
+       Records{
+           {full_record(), bare_record()}, {{conversation(), 40, 2}}, 3, 0x018f0a0000000001, 4097}},
       {"records, bare", Records{{}}},
       {"cancel answer", CancelAnswer{conversation(), true}},
       {"timeline query", TimelineQuery{conversation(), 128}},

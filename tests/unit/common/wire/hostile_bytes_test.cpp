@@ -329,15 +329,16 @@ Raw record(std::uint64_t event, const std::string& role, std::uint64_t incarnati
 }
 
 TEST(BrokenRules, OfRecords) {
-  const auto records = [](std::uint32_t size, const Raw& each, std::uint32_t left_out = 0) {
+  const auto records = [](std::uint32_t size, const Raw& each, std::uint32_t left_out = 0,
+                          std::uint64_t first = 1) {
     Raw r;
-    r.array(5).uint(1).uint(6).array(size);
+    r.array(7).uint(1).uint(6).array(size);
     for (std::uint32_t i = 0; i < size; ++i) r.raw(each);
     r.array(left_out);
     for (std::uint32_t i = 0; i < left_out; ++i) {
       r.array(3).bin(std::string(16, 'c')).uint(1).uint(1);
     }
-    return r.uint(0);
+    return r.uint(0).uint(9).uint(first);
   };
   EXPECT_TRUE(joins(records(1, record(20, "upper", 1))));
   EXPECT_FALSE(joins(records(1, record(21, "upper", 1))));
@@ -347,6 +348,10 @@ TEST(BrokenRules, OfRecords) {
   EXPECT_TRUE(joins(records(wire::kRecordsMax, record(0, "upper", 1), wire::kRecordsMax)));
   EXPECT_FALSE(joins(records(wire::kRecordsMax + 1, record(0, "upper", 1))));
   EXPECT_FALSE(joins(records(0, Raw{}, wire::kRecordsMax + 1)));
+  constexpr std::uint64_t kFirstMax = std::uint64_t{0} - 2 - 2 * wire::kRecordsMax;
+  EXPECT_FALSE(joins(records(0, Raw{}, 0, 0))) << "numbers count from 1";
+  EXPECT_TRUE(joins(records(0, Raw{}, 0, kFirstMax)));
+  EXPECT_FALSE(joins(records(0, Raw{}, 0, kFirstMax + 1))) << "and do not begin anew";
 }
 
 TEST(BrokenRules, OfSettingsAndEnumerators) {

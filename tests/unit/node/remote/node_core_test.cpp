@@ -1116,6 +1116,13 @@ class NodeCoreTimelines : public NodeCoreTest {
     note(core.on_data_control(wire::encode(ControlFrame{control::Attached{}}), now));
     ASSERT_TRUE(core.joined());
   }
+  /// Has one sent; its number.
+  std::uint64_t beat() {
+    now += kCluster.beat_interval;
+    note(core.advance(now));
+    note(core.on_turn(0, 0, now));
+    return take_control<control::NodeBeat>().back().number;
+  }
   static TimelineRecord record(std::optional<Pid> participant) {
     return {.conversation = {2, 2},
             .event = TimelineEvent::kPlaced,
@@ -1154,6 +1161,56 @@ TEST_F(NodeCoreTimelines, LocalPidsLeaveWithTheIncarnationOfTheMoment) {
   ASSERT_EQ(sent.size(), 1u);
   EXPECT_EQ(sent[0].records[0].participant, at_core(3));
   EXPECT_NE(core.incarnation(), before);
+}
+
+TEST_F(NodeCoreTimelines, HaveArrivedWhenABeatBehindThemIsEchoed) {
+  join_one_that_keeps(kKept);
+  const auto tell = [&](std::uint64_t first) {
+    note(core.on_records({{record({}), record({})}, {{{2, 2}, 1, 0}}, 5, 0, first}));
+  };
+  const auto arrived = [&] {
+    std::vector<std::uint64_t> numbers;
+    for (const auto& each : take<node_effect::RecordsArrived>()) numbers.push_back(each.up_to);
+    return numbers;
+  };
+  using Numbers = std::vector<std::uint64_t>;
+  const std::uint64_t first_beat = beat();
+  tell(1);
+  control(control::BrokerBeat{1, first_beat});
+  EXPECT_EQ(arrived(), Numbers{}) << "that beat went before them";
+  const std::uint64_t behind = beat();
+  tell(5);
+  control(control::BrokerBeat{2, behind});
+  EXPECT_EQ(arrived(), Numbers{4});
+  const std::uint64_t next = beat();
+  control(control::BrokerBeat{3, next + 1});
+  EXPECT_EQ(arrived(), Numbers{}) << "a beat that was never sent";
+  control(control::BrokerBeat{4, next});
+  EXPECT_EQ(arrived(), Numbers{8});
+}
+
+TEST_F(NodeCoreTimelines, ABeatOnALaterConnectionProvesNothingOfThoseOnAnEarlierOne) {
+  join_one_that_keeps(kKept);
+  note(core.on_records({{record({})}}));
+  note(core.on_control_closed(now));
+  join_one_that_keeps(kKept);
+  control(control::BrokerBeat{1, beat()});
+  EXPECT_TRUE(take<node_effect::RecordsArrived>().empty());
+  note(core.on_records({{record({})}}));
+  control(control::BrokerBeat{2, beat()});
+  EXPECT_EQ(take<node_effect::RecordsArrived>().size(), 1u);
+}
+
+TEST_F(NodeCoreTimelines, AreOneStreamWhateverTheIncarnation) {
+  join_one_that_keeps(kKept);
+  note(core.on_records({{record({})}}));
+  control(control::Unknown{kEpoch});
+  join_one_that_keeps(kKept);
+  note(core.on_records({{record({})}}));
+  const auto sent = take_control<control::Records>();
+  ASSERT_EQ(sent.size(), 2u);
+  EXPECT_EQ(sent[0].stream, sent[1].stream);
+  EXPECT_NE(sent[0].stream, 0u);
 }
 
 TEST_F(NodeCoreTimelines, AreTakenUntilItLeft) {

@@ -4,10 +4,13 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <deque>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "common/base/random.hpp"
 #include "common/wire/codec.hpp"
 #include "common/wire/limits.hpp"
 
@@ -20,10 +23,16 @@ TimelineRecord record(TimelineEvent event, std::uint64_t conversation = 1, std::
   return {.conversation = {1, conversation}, .event = event, .text = std::move(text)};
 }
 
+std::uint64_t last_of(const control::Records& frame) {
+  return frame.first + frame.records.size() + frame.left_out.size() + (frame.lost > 0 ? 1 : 0) - 1;
+}
+
+/// All of it arrives.
 control::Records take_all(TimelineRecorder& recorder) {
   control::Records all{.records = {}};
   while (!recorder.empty()) {
     control::Records frame = recorder.take();
+    recorder.arrived(last_of(frame));
     EXPECT_LE(frame.records.size(), wire::kRecordsMax);
     EXPECT_LE(frame.left_out.size(), wire::kRecordsMax);
     all.records.insert(all.records.end(), frame.records.begin(), frame.records.end());
@@ -72,7 +81,7 @@ TEST(TimelineRecorder, RoutineRecordsAndOthersHaveEachTheirBudget) {
 }
 
 TEST(TimelineRecorder, WhatWaitsIsBoundedAndRoutineRecordsLeaveRoom) {
-  TimelineRecorder recorder{1000, {}, {.waiting_max = 8}};
+  TimelineRecorder recorder{1000, {}, {.kept_max = 8}};
   for (std::uint64_t i = 0; i < 7; ++i) recorder.record(record(kSent, i));
   recorder.record(record(kCrashed, 10));
   recorder.record(record(kCrashed, 11));
@@ -86,7 +95,7 @@ TEST(TimelineRecorder, WhatWaitsIsBoundedAndRoutineRecordsLeaveRoom) {
 
 TEST(TimelineRecorder, WhatWaitsIsBoundedInBytes) {
   const std::size_t each = weight_bytes(record(kCrashed, 1, std::string(1000, 'x')));
-  TimelineRecorder recorder{1000, {}, {.waiting_bytes_max = 2 * each}};
+  TimelineRecorder recorder{1000, {}, {.kept_bytes_max = 2 * each}};
   for (int i = 0; i < 3; ++i) recorder.record(record(kCrashed, 1, std::string(1000, 'x')));
   const auto all = take_all(recorder);
   EXPECT_EQ(all.records.size(), 2u);
@@ -134,6 +143,230 @@ TEST(TimelineRecorder, WhereNobodyKeepsRecordsNothingIsTaken) {
   EXPECT_TRUE(recorder.empty()) << "what waits is dropped";
 }
 
+// ---- told again ----
+
+constexpr Epoch kFirst{1}, kSecond{2};
+
+std::vector<std::string> texts(const control::Records& frame) {
+  std::vector<std::string> all;
+  for (const auto& each : frame.records) all.push_back(each.text);
+  return all;
+}
+using Texts = std::vector<std::string>;
+
+class TimelineRecorderToldAgain : public ::testing::Test {
+ protected:
+  void make(const std::string& text, TimelineEvent event = kPlaced,
+            std::uint64_t conversation = 1) {
+    recorder.record(record(event, conversation, text));
+  }
+  TimelineRecorder recorder{1000, {}, {.kept_max = 4}};
+};
+
+TEST_F(TimelineRecorderToldAgain, WhatDidNotArriveGoesOutAgainUnderItsNumber) {
+  recorder.connected(kFirst, true);
+  for (const char* text : {"a", "b", "c"}) make(text);
+  EXPECT_EQ(recorder.take().first, 1u);
+  EXPECT_TRUE(recorder.empty());
+  recorder.arrived(1);
+  recorder.connected(kFirst, false);
+  make("d");
+  const auto again = recorder.take();
+  EXPECT_EQ(again.first, 2u);
+  EXPECT_EQ(texts(again), (Texts{"b", "c", "d"}));
+  recorder.arrived(4);
+  recorder.connected(kFirst, false);
+  EXPECT_TRUE(recorder.empty()) << "all of it arrived";
+}
+
+TEST_F(TimelineRecorderToldAgain, AFencedNodeTellsTheSameBrokerOnlyWhatDidNotArrive) {
+  recorder.connected(kFirst, true);
+  make("a");
+  make("b");
+  (void)recorder.take();
+  recorder.arrived(1);
+  recorder.connected(kFirst, true);
+  EXPECT_EQ(texts(recorder.take()), (Texts{"b"}));
+}
+
+TEST_F(TimelineRecorderToldAgain, AnotherBrokerIsToldAllThatIsKept) {
+  recorder.connected(kFirst, true);
+  make("a");
+  make("b");
+  (void)take_all(recorder);
+  make("c");
+  recorder.connected(kSecond, true);
+  const auto again = recorder.take();
+  EXPECT_EQ(again.first, 4u) << "no number is used twice";
+  EXPECT_EQ(texts(again), (Texts{"a", "b", "c"}));
+}
+
+TEST_F(TimelineRecorderToldAgain, WhatArrivedGivesWayAndTheNextBrokerIsToldHowMuch) {
+  recorder.connected(kFirst, true);
+  for (const char* text : {"a", "b", "c", "d"}) make(text);
+  make("left out: nothing has arrived");
+  (void)take_all(recorder);
+  make("e");
+  make("f", kSent);
+  EXPECT_EQ(texts(recorder.take()), (Texts{"e", "f"}));
+  recorder.connected(kSecond, true);
+  const auto again = take_all(recorder);
+  EXPECT_EQ(texts(again), (Texts{"c", "d", "e", "f"}));
+  EXPECT_EQ(again.left_out, (LeftOut{{{1, 1}, 0, 3}})) << "a, b and the one left out";
+  recorder.connected(Epoch{3}, true);
+  const auto third = take_all(recorder);
+  EXPECT_EQ(third.records.size() + third.left_out.at(0).other, 7u) << "of another one not twice";
+}
+
+TEST_F(TimelineRecorderToldAgain, CountsOfWhatWasLeftOutAreNotLostEither) {
+  recorder.connected(kFirst, true);
+  for (const char* text : {"a", "b", "c", "d"}) make(text);
+  make("e");
+  (void)recorder.take();
+  EXPECT_TRUE(recorder.empty()) << "there is no room for the count";
+  recorder.arrived(1);
+  EXPECT_FALSE(recorder.empty());
+  const auto count = recorder.take();
+  EXPECT_EQ(count.left_out, (LeftOut{{{1, 1}, 0, 1}}));
+  EXPECT_EQ(count.first, 5u);
+  recorder.connected(kFirst, false);
+  const auto again = recorder.take();
+  EXPECT_EQ(again.first, 2u);
+  EXPECT_EQ(again.records.size(), 3u);
+  EXPECT_EQ(again.left_out, count.left_out);
+}
+
+TEST_F(TimelineRecorderToldAgain, ARecordBehindACountGoesIntoAnotherFrame) {
+  TimelineRecorder small{1, {}, {}};
+  small.connected(kFirst, true);
+  small.record(record(kCrashed));
+  small.record(record(kCrashed));
+  EXPECT_EQ(small.take().left_out.size(), 1u);
+  small.record(record(kCrashed, 2));
+  (void)small.take();
+  small.connected(kFirst, false);
+  EXPECT_EQ(last_of(small.take()), 2u);
+  EXPECT_EQ(small.take().first, 3u);
+  EXPECT_TRUE(small.empty());
+}
+
+TEST_F(TimelineRecorderToldAgain, WhatIsSaidAgainOfAnOpenConversationIsNotKeptTwice) {
+  recorder.connected(kFirst, true);
+  make("fail: upper", kOpened);
+  make("Active", kPhase);
+  (void)take_all(recorder);
+  for (std::uint64_t broker = 2; broker < 9; ++broker) {
+    recorder.connected(Epoch{broker}, true);
+    make("fail: upper", kOpened);
+    make("Active", kPhase);
+    const auto again = take_all(recorder);
+    EXPECT_EQ(again.left_out, LeftOut{});
+    EXPECT_EQ(texts(again), (Texts{"fail: upper", "Active", "fail: upper", "Active"}));
+  }
+  make("Failed: it did", kPhase);
+  make("Failed", kPhase);
+  EXPECT_EQ(texts(recorder.take()), (Texts{"Failed: it did", "Failed"}));
+}
+
+TEST_F(TimelineRecorderToldAgain, WhatWasToldKeepsItsIncarnation) {
+  recorder.connected(kFirst, true);
+  const auto local = [](std::uint64_t serial) {
+    return Pid{NodeName{"a"}, local_incarnation(), Serial{serial}};
+  };
+  for (const std::uint64_t serial : {1, 2}) {
+    TimelineRecord placed = record(kPlaced);
+    placed.participant = local(serial);
+    recorder.record(placed);
+    if (serial == 1) (void)recorder.take();
+  }
+  recorder.fenced(Incarnation{77});
+  recorder.connected(kFirst, true);
+  const auto again = recorder.take();
+  EXPECT_EQ(again.records.at(0).participant->incarnation, Incarnation{77});
+  EXPECT_EQ(again.records.at(1).participant, local(2));
+}
+
+TEST_F(TimelineRecorderToldAgain, CountsThatArrivedTakeNoRoomFromTheNextOnes) {
+  recorder.connected(kFirst, true);
+  for (const char* text : {"a", "b", "c", "d", "left out"}) make(text);
+  for (std::uint64_t broker = 2; broker < 9; ++broker) {
+    (void)take_all(recorder);
+    recorder.connected(Epoch{broker}, true);
+    make("left out", kPlaced, broker);
+  }
+  const auto all = take_all(recorder);
+  std::uint64_t told = all.records.size();
+  for (const auto& each : all.left_out) told += each.routine + each.other;
+  EXPECT_EQ(told, 12u);
+  EXPECT_TRUE(recorder.empty());
+}
+
+// A stream is received as the broker does; frames get lost with connections, brokers with all.
+TEST(TimelineRecorderWalk, NothingIsLostUncountedAndNothingDoubled) {
+  for (std::uint64_t seed = 0; seed < 300; ++seed) {
+    SCOPED_TRACE(::testing::Message() << "seed " << seed);
+    Random random{seed};
+    TimelineRecorder recorder{
+        1 + static_cast<std::uint32_t>(random.below(40)), {}, {.kept_max = 1 + random.below(20)}};
+    std::uint64_t made = 0, epoch = 1, taken = 0, counted = 0;
+    std::deque<control::Records> under_way;
+    std::vector<std::string> shown;
+    const auto receive = [&] {
+      const control::Records& frame = under_way.front();
+      std::uint64_t number = frame.first;
+      const auto fresh = [&] { return number++ > taken; };
+      for (const auto& each : frame.records) {
+        if (fresh()) shown.push_back(each.text);
+      }
+      for (const auto& each : frame.left_out) {
+        if (fresh()) counted += each.routine + each.other;
+      }
+      if (frame.lost > 0 && fresh()) counted += frame.lost;
+      taken = std::max(taken, number - 1);
+      under_way.pop_front();
+    };
+    recorder.connected(Epoch{epoch}, true);
+    for (int step = 0; step < 200; ++step) {
+      switch (random.below(12)) {
+        case 0:
+          under_way.clear();
+          recorder.connected(Epoch{epoch}, random.below(2) == 0);
+          break;
+        case 1:
+          under_way.clear();
+          shown.clear();
+          taken = counted = 0;
+          recorder.connected(Epoch{++epoch}, true);
+          break;
+        case 2:
+          recorder.arrived(taken);
+          break;
+        case 3:
+        case 4:
+          if (!under_way.empty()) receive();
+          break;
+        case 5:
+        case 6:
+          if (!recorder.empty()) under_way.push_back(recorder.take());
+          break;
+        default:
+          recorder.record(record(random.below(2) == 0 ? kPlaced : kSent, 1 + random.below(3),
+                                 std::to_string(++made)));
+      }
+    }
+    for (int i = 0; i < 100; ++i) {
+      if (!recorder.empty()) under_way.push_back(recorder.take());
+      while (!under_way.empty()) receive();
+      recorder.arrived(taken);
+    }
+    EXPECT_EQ(shown.size() + counted, made);
+    EXPECT_TRUE(std::is_sorted(shown.begin(), shown.end(), [](const auto& a, const auto& b) {
+      return std::stoull(a) < std::stoull(b);
+    }));
+    EXPECT_EQ(std::adjacent_find(shown.begin(), shown.end()), shown.end());
+  }
+}
+
 TEST(TimelineRecorder, WhateverIsRecordedEncodes) {
   TimelineRecorder recorder;
   TimelineRecord bad = record(kCrashed, 1, std::string(100'000, 'x'));
@@ -153,7 +386,7 @@ TEST(TimelineRecorder, WhateverIsRecordedEncodes) {
 
 TEST(TimelineRecorder, ThreadsRecordAtOnceAndNothingIsLostUncounted) {
   constexpr std::uint64_t kThreads = 4, kEach = 5000;
-  TimelineRecorder recorder{1000, {}, {.waiting_max = 512}};
+  TimelineRecorder recorder{1000, {}, {.kept_max = 512}};
   std::vector<std::thread> threads;
   for (std::uint64_t t = 0; t < kThreads; ++t) {
     threads.emplace_back([&recorder, t] {
@@ -167,7 +400,11 @@ TEST(TimelineRecorder, ThreadsRecordAtOnceAndNothingIsLostUncounted) {
     seen += all.records.size() + all.lost;
     for (const auto& each : all.left_out) seen += each.routine + each.other;
   };
-  while (seen < kThreads * kEach / 2) count(recorder.take());
+  while (seen < kThreads * kEach / 2) {
+    const control::Records frame = recorder.take();
+    recorder.arrived(last_of(frame));
+    count(frame);
+  }
   for (auto& thread : threads) thread.join();
   count(take_all(recorder));
   EXPECT_EQ(seen, kThreads * kEach);
