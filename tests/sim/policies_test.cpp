@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <set>
 #include <sstream>
 #include <string>
 #include <utility>
@@ -30,6 +31,7 @@ constexpr int kTalks = 24;
 constexpr int kFaults = 6;
 constexpr int kActorKills = 6;
 constexpr int kParticipantKills = 12;
+constexpr int kAttachedKills = 6;
 constexpr Duration kFaultTime = 12s;
 constexpr Duration kTimeout = 12s;             // of each conversation
 constexpr Duration kCompensationTimeout = 3s;  // of each step
@@ -62,9 +64,11 @@ class PolicyDrill {
                         [](const Talk& talk) { return talk.record->node; });
       });
       scatter(world_, nemesis_, kParticipantKills, kFaultTime, [this] { kill_some_participant(); });
+      scatter(world_, nemesis_, kAttachedKills, kFaultTime, [this] { kill_some_attached(); });
     }
     world_.run_for(kFaultTime);
     world_.run_for(kHealing);
+    end_attached();
     judge();
   }
 
@@ -101,6 +105,7 @@ class PolicyDrill {
 
   World::Settings told_to_us(std::uint64_t seed) {
     auto settings = storm_world(seed);
+    settings.cluster.timeline_records_max = 1000;
     settings.timeline = [this](std::size_t node, TimelineRecord record) {
       hear(node, std::move(record));
     };
@@ -133,22 +138,27 @@ class PolicyDrill {
     if (!on(host).alive()) return;
     auto record = std::make_shared<PolicyTalk>();
     record->node = nemesis_.index_on(host);
-    PolicyPlan plan = some_plan();
+    PolicyPlan plan = some_plan(record->node);
     talks_.push_back({record, plan.config});
     on(host).scheduler().spawn(
         make_policy_talk(record, stage_.violations, on(host).supervisor(), std::move(plan)));
     on(host).poke();
   }
 
-  PolicyPlan some_plan() {
+  PolicyPlan some_plan(std::size_t node) {
     const bool stormy = weather_ == Weather::kStormy;
     const std::uint64_t dice = random_.below(10);
     const CrashPolicy policy = dice < 5   ? CrashPolicy::kCompensate
                                : dice < 9 ? CrashPolicy::kRouteToNext
                                           : CrashPolicy::kFail;
     std::vector<ParticipantConfig> roles;
+    std::set<Pid> attached;  // each to one role
     const std::size_t count = 2 + random_.below(3);
     for (std::size_t i = 0; i < count; ++i) {
+      if (policy == CrashPolicy::kRouteToNext && random_.below(3) == 0) {
+        roles.push_back(some_attached("role" + std::to_string(i), node, attached));
+        continue;
+      }
       roles.push_back(ParticipantConfig::owned(
           "role" + std::to_string(i), policy_service(random_.below(kPolicyServices)), some_rule()));
     }
@@ -177,6 +187,45 @@ class PolicyDrill {
     if (ending == 1 || ending == 2) plan.ending = PolicyTalk::Ending::kCancel;
     if (ending == 3) plan.ending = PolicyTalk::Ending::kOrphan;
     return plan;
+  }
+
+  /// Up to four, on whatever nodes; in a storm some of them are attached to others already.
+  ParticipantConfig some_attached(std::string role, std::size_t opener, std::set<Pid>& used) {
+    std::vector<Pid> pids;
+    const std::uint64_t wanted = 1 + random_.below(4);
+    while (pids.size() < wanted) {
+      const bool shared = weather_ == Weather::kStormy && random_.below(3) == 0;
+      const Attached one = shared && !attached_.empty() ? attached_[random_.below(attached_.size())]
+                                                        : fresh_attached();
+      Pid pid = one.pid;
+      if (one.node != opener) pid.incarnation = world_.node(one.node).core().incarnation();
+      if (used.insert(pid).second) pids.push_back(pid);
+    }
+    return ParticipantConfig::attached(std::move(role), pids[0], {pids.begin() + 1, pids.end()});
+  }
+
+  struct Attached {
+    std::size_t node;
+    Pid pid;  // local there
+  };
+  Attached fresh_attached() {
+    const std::size_t node = nemesis_.index_on(nemesis_.some_host());
+    const Pid pid = world_.node(node).scheduler().spawn(
+        make_policy_attached(stage_, node, participants_[node]));
+    attached_.push_back({node, pid});
+    return attached_.back();
+  }
+
+  void kill_some_attached() {
+    if (attached_.empty()) return;
+    const Attached& one = attached_[random_.below(attached_.size())];
+    kill(one.node, one.pid);
+  }
+
+  /// They live on when their conversations are over.
+  void end_attached() {
+    for (const auto& [node, pid] : attached_) kill(node, pid);
+    world_.run_for(2s);
   }
 
   PlacementRule some_rule() {
@@ -213,6 +262,8 @@ class PolicyDrill {
   // --- what is told ---
 
   void hear(std::size_t node, TimelineRecord record) {
+    world_.node(node).timeline().record(record);
+    if (is_said_again(record)) return;
     world_.trace(text_of(node, record));
     if (record.event == TimelineEvent::kPlaced) placed(node, record);
     if (record.event == TimelineEvent::kRerouted) {
@@ -221,9 +272,24 @@ class PolicyDrill {
     }
     if (record.event == TimelineEvent::kCrashed) {
       const Pid& pid = *record.participant;
+      // a node that was stopped reads an instance's answer and its node's end in one turn
+      const auto strange = strange_.find(pid);
+      if (strange != strange_.end() && strange->second == world_.now()) strange_.erase(strange);
       tried_[{record.conversation, record.role}].emplace(pid.node, pid.incarnation);
     }
     told_[record.conversation].push_back(std::move(record));
+  }
+
+  /// To another broker, or as another incarnation.
+  [[nodiscard]] bool is_said_again(const TimelineRecord& record) const {
+    const auto told = told_.find(record.conversation);
+    if (told == told_.end()) return false;
+    if (record.event == TimelineEvent::kOpened) return true;
+    if (record.event != TimelineEvent::kPhase) return false;
+    const auto last = std::find_if(
+        told->second.rbegin(), told->second.rend(),
+        [](const TimelineRecord& each) { return each.event == TimelineEvent::kPhase; });
+    return last != told->second.rend() && last->text.substr(0, last->text.find(':')) == record.text;
   }
 
   [[nodiscard]] std::string text_of(std::size_t node, const TimelineRecord& record) const {
@@ -238,6 +304,7 @@ class PolicyDrill {
   void placed(std::size_t node, const TimelineRecord& record) {
     const Pid& pid = *record.participant;
     placed_.emplace_back(node, pid);
+    if (is_attached(record)) return;  // named, whatever became of it
     const auto snapshot = world_.node(node).directory().snapshot();
     const auto is_it = [&](const Member& member) {
       return member.name == pid.node && member.incarnation == pid.incarnation;
@@ -247,7 +314,7 @@ class PolicyDrill {
     // nor does a new broker know everybody at once
     if (std::none_of(members.begin(), members.end(), is_it) && snapshot->connected &&
         !snapshot->recovering) {
-      stage_.violations->add("a role was given to " + to_string(pid) + ", which is no member");
+      strange_.emplace(pid, world_.now());
     }
     const std::pair key{record.conversation, record.role};
     const auto reroute = rerouted_.find(key);
@@ -272,6 +339,18 @@ class PolicyDrill {
     }
   }
 
+  [[nodiscard]] bool is_attached(const TimelineRecord& record) const {
+    for (const Talk& talk : talks_) {
+      if (talk.record->id != record.conversation) continue;
+      for (const ParticipantConfig& participant : talk.config.participants) {
+        if (participant.role == record.role) {
+          return std::holds_alternative<AttachedPid>(participant.who);
+        }
+      }
+    }
+    return false;
+  }
+
   [[nodiscard]] ServiceName service_of(const TimelineRecord& record) const {
     for (const Talk& talk : talks_) {
       if (talk.record->id != record.conversation) continue;
@@ -292,6 +371,9 @@ class PolicyDrill {
         stage_.violations->add("instances that outlive their conversation");
       }
     }
+    for (const auto& [pid, at] : strange_) {
+      stage_.violations->add("a role was given to " + to_string(pid) + ", which is no member");
+    }
     std::map<ConversationId, DeedLedger> deeds;
     for (const Deed& deed : stage_.ledger) deeds[deed.conversation].push_back(deed);
     for (const Talk& talk : talks_) {
@@ -302,8 +384,33 @@ class PolicyDrill {
       const ConversationId id = *talk.record->id;
       judge_policy_talk(*talk.record, talk.config, told_[id], deeds[id],
                         world_.node(talk.record->node).alive(), *stage_.violations, tally_);
+      if (world_.node(talk.record->node).alive()) judge_what_is_shown(id);
       if (weather_ == Weather::kCalm) judge_calm(talk);
     }
+  }
+
+  /// Whatever happened to connections and brokers, the last one shows all of it, once.
+  void judge_what_is_shown(const ConversationId& id) {
+    if (!world_.broker_runs()) return;  // accused of that already
+    std::vector<TimelineRecord> shown;
+    control::TimelineQuery query{id};
+    for (bool more = true; more;) {
+      auto page = world_.broker().timelines().page(query, world_.now());
+      for (auto& each : page.told) shown.push_back(std::move(each.record));
+      more = page.next.has_value();
+      if (more) query.from = *page.next;
+    }
+    const auto alike = [](const TimelineRecord& a, const TimelineRecord& b) {
+      return a.event == b.event && a.message == b.message && a.cause == b.cause &&
+             a.attempt == b.attempt && a.role == b.role && a.text == b.text;
+    };
+    const auto& told = told_[id];
+    if (!std::equal(told.begin(), told.end(), shown.begin(), shown.end(), alike)) {
+      stage_.violations->add("conversation " + to_string(id) + ": of " +
+                             std::to_string(told.size()) + " records the broker shows " +
+                             std::to_string(shown.size()) + ", or not in order");
+    }
+    tally_.shown += shown.size();
   }
 
   /// Poison fails its own conversation; every other one succeeds.
@@ -324,7 +431,8 @@ class PolicyDrill {
     const auto& config = talk.config;
     const std::size_t most = std::min<std::size_t>(config.max_attempts, config.max_reroutes + 1);
     if (config.on_crash == CrashPolicy::kRouteToNext && record.end->crashes.size() < most &&
-        record.end->failure->detail.find("max_") == std::string::npos) {
+        record.end->failure->detail.find("max_") == std::string::npos &&
+        record.end->failure->detail.find("no alternate of role") == std::string::npos) {
       stage_.violations->add("gave up before its budget: " + record.end->failure->detail);
     }
   }
@@ -337,7 +445,9 @@ class PolicyDrill {
   Nemesis nemesis_;
   std::vector<Talk> talks_;
   std::map<ConversationId, std::vector<TimelineRecord>> told_;
+  std::vector<Attached> attached_;
   std::vector<std::pair<std::size_t, Pid>> placed_;  // by the node of the conversation
+  std::map<Pid, TimePoint> strange_;  // given roles when they were no members' any more
   std::map<std::pair<ConversationId, std::string>, Reroute> rerouted_;
   std::map<std::pair<ConversationId, std::string>, std::set<std::pair<NodeName, Incarnation>>>
       tried_;
@@ -363,6 +473,10 @@ void add(PolicyTally& sum, const PolicyTally& more) {
   sum.orphans += more.orphans;
   sum.restarts += more.restarts;
   sum.late_effects += more.late_effects;
+  sum.attached += more.attached;
+  sum.alternates += more.alternates;
+  sum.without_alternate += more.without_alternate;
+  sum.shown += more.shown;
 }
 
 void print(std::uint64_t runs, const PolicyTally& t) {
@@ -385,7 +499,11 @@ void print(std::uint64_t runs, const PolicyTally& t) {
       {"cancelled", t.cancelled},
       {"orphans", t.orphans},
       {"actors restarted", t.restarts},
-      {"effects of the undone", t.late_effects}};
+      {"effects of the undone", t.late_effects},
+      {"attached", t.attached},
+      {"alternates", t.alternates},
+      {"without alternate", t.without_alternate},
+      {"records shown", t.shown}};
   for (const auto& [name, figure] : figures) {
     std::printf("%s %llu, ", name, static_cast<unsigned long long>(figure));
   }
@@ -416,6 +534,8 @@ TEST_P(PoliciesSim, KeepTheirPromisesUnderFaults) {
   EXPECT_GT(tally.undone, 0U) << "it was tried";
   EXPECT_GT(tally.reroutes, 0U);
   EXPECT_GT(tally.in_doubt, 0U);
+  EXPECT_GT(tally.alternates, 0U);
+  EXPECT_GT(tally.without_alternate, 0U);
 }
 INSTANTIATE_TEST_SUITE_P(Parts, PoliciesSim, ::testing::Range<std::uint64_t>(0, kParts));
 

@@ -74,7 +74,8 @@ class Case {
       case TimelineEvent::kCrashed:
         ++tally_.crashes;
         if (!crashed_.insert(*record.participant).second) accuse("a crash was recorded twice");
-        if (!talk_.poisoned && to_string(*record.reason).find("poison") != std::string::npos) {
+        if (!talk_.poisoned && attached(record.role) == nullptr &&
+            to_string(*record.reason).find("poison") != std::string::npos) {
           accuse("poisoned by another conversation's request");
         }
         return crashes(record);
@@ -91,6 +92,7 @@ class Case {
         return decides(record);
       case TimelineEvent::kPlaced:
         placed_at_.emplace(*record.participant, decisions_);
+        if (const AttachedPid* named = attached(record.role)) takes_turn(*named, record);
         return;
       case TimelineEvent::kOpened:
       case TimelineEvent::kUnplaced:
@@ -102,6 +104,26 @@ class Case {
       case TimelineEvent::kAnswered:
         return;
     }
+  }
+
+  [[nodiscard]] const AttachedPid* attached(const std::string& role) const {
+    for (const ParticipantConfig& participant : config_.participants) {
+      if (participant.role == role) return std::get_if<AttachedPid>(&participant.who);
+    }
+    return nullptr;
+  }
+
+  /// An attached pid, then its alternates in the order named, each once and after the one before
+  /// it crashed.
+  void takes_turn(const AttachedPid& named, const TimelineRecord& record) {
+    ++tally_.attached;
+    const std::size_t turn = turns_[record.role]++;
+    if (turn > named.alternates.size()) return accuse("more alternates than were named");
+    const auto nth = [&](std::size_t n) { return n == 0 ? named.pid : named.alternates[n - 1]; };
+    if (*record.participant != nth(turn)) accuse("another alternate than the next one");
+    if (turn == 0) return;
+    ++tally_.alternates;
+    if (!crashed_.contains(nth(turn - 1))) accuse("an alternate, and nobody crashed");
   }
 
   /// All exits of one node's death are recorded before the policy runs.
@@ -285,6 +307,7 @@ class Case {
 
   void the_state(const ConversationState& state) {
     tally_.restarts += state.counters.actor_restarts;
+    if (state.failure) gives_up_rightly(state.failure->detail);
     if (!is_terminal(state.phase)) accuse("closed, and not over");
     if (state.compensations.size() != order_.size()) accuse("steps that the timeline knows not");
     const bool failed = std::any_of(
@@ -306,6 +329,19 @@ class Case {
     ++(failed ? tally_.compensation_failed : tally_.compensated);
   }
 
+  void gives_up_rightly(const std::string& why) {
+    for (const ParticipantConfig& participant : config_.participants) {
+      const auto* named = std::get_if<AttachedPid>(&participant.who);
+      if (named == nullptr) continue;
+      if (why.find("no alternate of role '" + participant.role + "'") == std::string::npos)
+        continue;
+      ++tally_.without_alternate;
+      if (turns_[participant.role] != named->alternates.size() + 1) {
+        accuse("gave up, and an alternate was left");
+      }
+    }
+  }
+
   const PolicyTalk& talk_;
   const ConversationConfig& config_;
   const std::vector<TimelineRecord>& told_;
@@ -317,7 +353,8 @@ class Case {
   bool terminal_ = false, closed_ = false, compensates_ = false;
   std::set<MessageId> sent_, never_begun_;
   std::set<Pid> crashed_;
-  std::vector<MessageId> completed_;  // in this order
+  std::map<std::string, std::size_t> turns_;  // of attached pids, by role
+  std::vector<MessageId> completed_;          // in this order
   std::map<MessageId, std::size_t> completed_at_;
   std::vector<MessageId> order_;  // of the steps
   std::map<MessageId, Step> steps_;

@@ -14,7 +14,8 @@ struct PolicyTally {
   std::uint64_t talks = 0, replies = 0, crashes = 0, reroutes = 0, steps = 0, in_doubt = 0,
                 undone = 0, not_undone = 0, tried_again = 0, compensated = 0,
                 compensation_failed = 0, poisoned = 0, closed = 0, expired = 0, cancelled = 0,
-                orphans = 0, restarts = 0, late_effects = 0;
+                orphans = 0, restarts = 0, late_effects = 0, attached = 0, alternates = 0,
+                without_alternate = 0, shown = 0;
 };
 
 /// `told` is the timeline of that conversation and `deeds` what was done for it, each in order.

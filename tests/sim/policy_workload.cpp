@@ -337,6 +337,12 @@ Result<Scheduler::Instance> make_policy_service(const signal::SpawnRequest& requ
                              request.service != policy_service(kPolicyServices - 1)};
 }
 
+std::unique_ptr<Process> make_policy_attached(PolicyStage& stage, std::size_t node,
+                                              const std::shared_ptr<ParticipantLedger>& ledger) {
+  auto slot = ParticipantSlot::take(ledger, kParticipantsMax);
+  return std::make_unique<PolicyParticipant>(std::move(*slot), stage, node);
+}
+
 std::unique_ptr<Process> make_policy_talk(std::shared_ptr<PolicyTalk> record,
                                           std::shared_ptr<Violations> violations,
                                           ConversationSupervisor& supervisor, PolicyPlan plan) {

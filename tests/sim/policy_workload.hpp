@@ -60,6 +60,10 @@ Result<Scheduler::Instance> make_policy_service(const signal::SpawnRequest& requ
                                                 PolicyStage& stage, std::size_t node,
                                                 const std::shared_ptr<ParticipantLedger>& ledger);
 
+/// One that conversations attach to: it does the same, and lives on.
+std::unique_ptr<Process> make_policy_attached(PolicyStage& stage, std::size_t node,
+                                              const std::shared_ptr<ParticipantLedger>& ledger);
+
 /// What happened in one conversation, as its user saw it.
 struct PolicyTalk {
   struct Request {
