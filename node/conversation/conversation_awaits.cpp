@@ -57,9 +57,11 @@ std::optional<ConversationCall::Pending> SendCall::start(ConversationHandle& con
                                                          Completion completion,
                                                          const TaskHost::Origin& origin,
                                                          TimePoint now) {
-  id_ = conversation.start_send(std::move(payload_), of_origin(std::move(options_), origin, now),
-                                std::move(completion));
-  return std::nullopt;
+  auto sending = conversation.begin_send(
+      std::move(payload_), of_origin(std::move(options_), origin, now), std::move(completion));
+  id_ = sending.id;
+  awaited_ = ConversationHandle::acceptance_of(*id_);
+  return std::move(sending.pending);
 }
 
 Result<MessageId> SendCall::await_resume() {

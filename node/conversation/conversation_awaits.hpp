@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <utility>
 
 #include "node/conversation/conversation_handle.hpp"
@@ -77,11 +78,12 @@ class SendCall final : public ConversationCall {
  private:
   std::optional<Pending> start(ConversationHandle& conversation, Completion completion,
                                const TaskHost::Origin& origin, TimePoint now) override;
-  const char* awaited() const override { return "acceptance"; }
+  const char* awaited() const override { return awaited_.c_str(); }
 
   Payload payload_;
   SendOptions options_;
   std::optional<MessageId> id_;
+  std::string awaited_;
 };
 
 class ReceiveCall final : public ConversationCall {

@@ -29,7 +29,7 @@ struct Receive {
 };
 struct Abandon {
   WaiterId waiter;
-  std::optional<MessageId> forget;
+  std::optional<Forgotten> forget;  // an ask's or a send's request
 };
 struct Close {
   std::optional<std::pair<WaiterId, Ticket>> waiter;

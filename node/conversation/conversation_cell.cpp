@@ -89,7 +89,17 @@ void ConversationCell::archive(effect::Finish over) {
   ++version_;
   correlated_ = std::move(over.correlated);
   std::uint64_t arrival = kFirstArrival;
-  for (Outcome& outcome : over.inbox) inbox_.emplace(arrival++, std::move(outcome));
+  for (auto& [request, outcome] : over.inbox) {
+    inbox_.emplace(arrival++, Kept{request, std::move(outcome)});
+  }
+}
+
+void ConversationCell::forget(const MessageId& request) {
+  const std::lock_guard lock{mutex_};
+  const std::size_t dropped =
+      correlated_.erase(request) +
+      std::erase_if(inbox_, [&](const auto& entry) { return entry.second.request == request; });
+  dropped_answers_.fetch_add(dropped, std::memory_order_relaxed);
 }
 
 void ConversationCell::put_back(const std::optional<MessageId>& request, Outcome reply) {
@@ -98,7 +108,7 @@ void ConversationCell::put_back(const std::optional<MessageId>& request, Outcome
     correlated_.emplace(*request, std::move(reply));
   } else {
     const std::uint64_t next = inbox_.empty() ? kFirstArrival : inbox_.begin()->first;
-    inbox_.emplace(next - 1, std::move(reply));
+    inbox_.emplace(next - 1, Kept{std::nullopt, std::move(reply)});
   }
 }
 
@@ -257,6 +267,7 @@ Error ConversationCell::too_late(const Question& question) const {
 bool ConversationCell::answer(const Question& question, Waiter& waiter) {
   Outcome outcome{Payload{}};
   std::optional<std::uint64_t> arrival;
+  std::optional<MessageId> of;  // the inbox's
   const auto* receive = std::get_if<question::Receive>(&question);
   bool kept = false;
   {
@@ -271,7 +282,8 @@ bool ConversationCell::answer(const Question& question, Waiter& waiter) {
     } else if (receive != nullptr && !inbox_.empty()) {
       kept = true;
       arrival = inbox_.begin()->first;
-      outcome = std::move(inbox_.begin()->second);
+      of = inbox_.begin()->second.request;
+      outcome = std::move(inbox_.begin()->second.reply);
       inbox_.erase(inbox_.begin());
     }
     if (!kept && (unknown_ || !std::holds_alternative<question::Close>(question))) {
@@ -283,7 +295,7 @@ bool ConversationCell::answer(const Question& question, Waiter& waiter) {
   if (offer(waiter, std::move(outcome)) || !copy) return kept;
   const std::lock_guard lock{mutex_};
   if (arrival) {
-    inbox_.emplace(*arrival, *copy);
+    inbox_.emplace(*arrival, Kept{of, *copy});
   } else {
     correlated_.emplace(*receive->request, *copy);
   }

@@ -79,6 +79,9 @@ class ConversationCell {
   /// received. REQUIRES: archive() was called.
   void put_back(const std::optional<MessageId>& request, Outcome reply);
   [[nodiscard]] bool has_archive() const;  // anything to receive
+  /// Nobody will ask for the reply to this request: if it is in the archive it is dropped, and
+  /// counted.
+  void forget(const MessageId& request);
 
   /// Calls the notifier now, in this thread, if that exit is recorded or the conversation is over;
   /// else keeps it. Errors: kRejected when `waiting_max` wait, of all roles together.
@@ -112,6 +115,10 @@ class ConversationCell {
     CrashPolicy policy;
     ExitNotifier call;
   };
+  struct Kept {
+    std::optional<MessageId> request;  // none: handed out once, and put back
+    Outcome reply;
+  };
   struct UnresolvedNotifier {
     std::string role;
     ExitNotifier call;
@@ -137,7 +144,7 @@ class ConversationCell {
   bool archived_ = false;                       // GUARDED_BY mutex_
   bool unknown_ = false;                        // GUARDED_BY mutex_; what became of it
   std::map<MessageId, Outcome> correlated_;     // GUARDED_BY mutex_
-  std::map<std::uint64_t, Outcome> inbox_;      // GUARDED_BY mutex_; by arrival
+  std::map<std::uint64_t, Kept> inbox_;         // GUARDED_BY mutex_; by arrival
   std::vector<Notifier> notifiers_;             // GUARDED_BY mutex_; in order of registration
   std::vector<UnresolvedNotifier> unresolved_;  // GUARDED_BY mutex_; no state was published yet
 };
@@ -168,6 +175,25 @@ class Ticket {
   std::shared_ptr<Waiter> waiter_;
   std::shared_ptr<ConversationCell> cell_;
   Question question_;
+};
+
+/// That a caller gave up a request, on its way to the conversation: wherever it is dropped, the
+/// archive has no reply to it any more.
+class Forgotten {
+ public:
+  Forgotten(MessageId request, std::shared_ptr<ConversationCell> cell)
+      : request_(request), cell_(std::move(cell)) {}
+  Forgotten(Forgotten&&) noexcept = default;
+  Forgotten& operator=(Forgotten&&) = delete;
+  ~Forgotten() {
+    if (cell_) cell_->forget(request_);
+  }
+
+  [[nodiscard]] const MessageId& request() const { return request_; }
+
+ private:
+  MessageId request_;
+  std::shared_ptr<ConversationCell> cell_;
 };
 
 }  // namespace liminal

@@ -58,8 +58,9 @@ struct ReceiveRequested {
   WaiterId waiter;
   std::optional<MessageId> request;
 };
-/// The caller gave up: out of time, or cancelled. With `forget` nobody will ask for that reply
-/// again.
+/// The caller gave up: out of time, or cancelled. With `forget`, the request of an ask or a send
+/// whose caller is gone, nobody will ask for that reply again: what was not taken is not sent, and
+/// a reply is a dead letter.
 struct ReceiveAbandoned {
   WaiterId waiter;
   std::optional<MessageId> forget;
@@ -208,7 +209,7 @@ struct Note {
 /// Over: what was not received yet, in order of arrival. No input changes anything after it.
 struct Finish {
   std::map<MessageId, Outcome> correlated;
-  std::vector<Outcome> inbox;
+  std::vector<std::pair<MessageId, Outcome>> inbox;  // of which request
 };
 
 }  // namespace effect
@@ -235,6 +236,7 @@ struct ConversationContext {
     std::uint64_t arrival = 0;            // of the outcome, in the inbox
     std::optional<WaiterId> waiter = {};  // correlated ones only
     bool compensation = false;            // of the step that is being undone
+    bool asked = false;                   // who sent it waits for its reply, not for its acceptance
   };
   struct Participant {
     ParticipantStatus status;

@@ -39,6 +39,10 @@ std::optional<Error> why_not_blocked() {
 
 }  // namespace
 
+std::string ConversationHandle::acceptance_of(const MessageId& request) {
+  return "acceptance of request " + to_string(request);
+}
+
 Outcome ConversationHandle::wait(Pending pending, Duration timeout, const char* for_what) {
   if (auto outcome = pending.waiter_->wait_for(timeout)) return *std::move(outcome);
   pending.cancel();
@@ -60,13 +64,11 @@ tl::unexpected<Error> ConversationHandle::out_of_time(const char* for_what,
 Result<MessageId> ConversationHandle::send(Payload payload, SendOptions options, Duration timeout) {
   if (auto refused = why_not_blocked()) return tl::unexpected{*std::move(refused)};
   auto waiter = std::make_shared<Waiter>();
-  const MessageId id = start_send(std::move(payload), std::move(options), waiter);
-  const auto outcome = waiter->wait_for(timeout);
-  if (!outcome) {
-    return fail(Errc::kConversationTimeout, "request not accepted within " + to_string(timeout));
-  }
-  if (!*outcome) return tl::unexpected{outcome->error()};
-  return id;
+  Sending sending = begin_send(std::move(payload), std::move(options), std::move(waiter));
+  const std::string for_what = acceptance_of(sending.id);
+  const Outcome outcome = wait(std::move(sending.pending), timeout, for_what.c_str());
+  if (!outcome) return tl::unexpected{outcome.error()};
+  return sending.id;
 }
 
 Result<MessageId> ConversationHandle::send_one_way(Payload payload, SendOptions options,
@@ -160,7 +162,9 @@ std::optional<ConversationHandle> ConversationHandle::Weak::lock() const {
 
 bool ConversationHandle::Pending::cancel() {
   if (!waiter_ || !waiter_->abandon()) return false;
-  registry_->post(*conversation_, call::Abandon{*id_, forget_});
+  call::Abandon abandon{*id_, std::nullopt};
+  if (forget_) abandon.forget.emplace(*forget_, cell_);
+  registry_->post(*conversation_, std::move(abandon));
   return true;
 }
 
@@ -173,12 +177,17 @@ ConversationHandle::Pending ConversationHandle::pending(std::shared_ptr<Waiter> 
   call.waiter_ = std::move(waiter);
   call.id_ = id;
   call.forget_ = forget;
+  call.cell_ = shared_->cell;
   return call;
 }
 
 MessageId ConversationHandle::start_send(Payload payload, SendOptions options,
                                          Completion completion) {
-  return start_send(std::move(payload), std::move(options),
+  return begin_send(std::move(payload), std::move(options), std::move(completion)).id;
+}
+ConversationHandle::Sending ConversationHandle::begin_send(Payload payload, SendOptions options,
+                                                           Completion completion) {
+  return begin_send(std::move(payload), std::move(options),
                     std::make_shared<Waiter>(std::move(completion)));
 }
 ConversationHandle::Pending ConversationHandle::start_receive(std::optional<MessageId> request,
@@ -216,19 +225,19 @@ std::optional<Error> ConversationHandle::why_not_sent(const Payload& payload,
   return std::nullopt;
 }
 
-MessageId ConversationHandle::start_send(Payload payload, SendOptions options,
-                                         std::shared_ptr<Waiter> waiter) {
+ConversationHandle::Sending ConversationHandle::begin_send(Payload payload, SendOptions options,
+                                                           std::shared_ptr<Waiter> waiter) {
   const MessageId id = shared_->new_message_id();
+  const WaiterId waiter_id = shared_->cell->new_waiter_id();
   if (auto refusal = why_not_sent(payload, options)) {
     shared_->cell->offer(*waiter, tl::unexpected{*std::move(refusal)});
-    return id;
+    return {id, pending(std::move(waiter), waiter_id, id)};
   }
   if (options.deadline) options.deadline = std::min(*options.deadline, kDeadlineMax);
   call::Send send{id, std::move(payload), std::move(options), std::nullopt, std::nullopt};
-  send.accepted.emplace(shared_->cell->new_waiter_id(),
-                        ticket_for(waiter, shared_->cell, question::Send{}));
+  send.accepted.emplace(waiter_id, ticket_for(waiter, shared_->cell, question::Send{}));
   shared_->registry->post(shared_->callee, std::move(send));
-  return id;
+  return {id, pending(std::move(waiter), waiter_id, id)};
 }
 
 ConversationHandle::Pending ConversationHandle::start_receive(std::optional<MessageId> request,

@@ -64,7 +64,10 @@ class ConversationHandle {
   /// Sends a request; returns when the conversation took it or refused it. The first one starts the
   /// participants. Errors: kRejected (a bound, or a payload over payload-max), kParticipantLeft,
   /// kConversationFailed (closed or failed), kConversationTimeout (nothing answered within
-  /// `timeout`: it may have been taken).
+  /// `timeout`). After that last one the request is withdrawn: what was not taken yet is never sent
+  /// to anybody; what was taken meanwhile is cancelled (under Compensate it runs on, so that
+  /// nothing need be undone), may have had its effect, and its reply is a dead letter. Its id, by
+  /// which the participants, the timeline and dead letters know it, is in the error's text.
   [[nodiscard]] Result<MessageId> send(Payload payload, SendOptions options = {},
                                        Duration timeout = kCallTimeout);
 
@@ -159,7 +162,8 @@ class ConversationHandle {
   class Pending {
    public:
     /// Gives the call up: if it returns true, its completion is never called, and a reply stays for
-    /// the next receive (of an ask: is dropped). False if the outcome came first.
+    /// the next receive; of an ask it is dropped, and a send is withdrawn. False if the outcome
+    /// came first.
     bool cancel();
 
    private:
@@ -169,13 +173,20 @@ class ConversationHandle {
     std::optional<Pid> conversation_;
     std::shared_ptr<Waiter> waiter_;
     std::optional<WaiterId> id_;
-    std::optional<MessageId> forget_;
+    std::optional<MessageId> forget_;         // the request of an ask or a send
+    std::shared_ptr<ConversationCell> cell_;  // that may have a reply to it
   };
 
   /// Each calls `completion` once unless cancelled: in some worker's turn, or before it returns
   /// where the outcome is known at once. What it throws is counted (notifiers_thrown) and does
   /// nothing else. A send's and a close's outcome has an empty payload.
   MessageId start_send(Payload payload, SendOptions options, Completion completion);
+  /// The same, where it may have to be given up.
+  struct Sending {
+    MessageId id;
+    Pending pending;
+  };
+  Sending begin_send(Payload payload, SendOptions options, Completion completion);
   Pending start_receive(std::optional<MessageId> request, Completion completion);
   /// Deadlines are the caller's to set, in `options`; its reply mode is kCorrelated whatever they
   /// say.
@@ -204,6 +215,7 @@ class ConversationHandle {
  private:
   friend class ConversationActor;
   friend class ConversationCall;
+  friend class SendCall;
   friend class ConversationSupervisor;
   explicit ConversationHandle(std::shared_ptr<Shared> shared) : shared_(std::move(shared)) {}
 
@@ -212,12 +224,14 @@ class ConversationHandle {
   Pending start_receive(std::optional<MessageId> request, std::shared_ptr<Waiter> waiter);
   Pending start_ask(Payload payload, SendOptions options, std::shared_ptr<Waiter> waiter);
   Pending start_close(std::shared_ptr<Waiter> waiter);
-  [[nodiscard]] MessageId start_send(Payload payload, SendOptions options,
-                                     std::shared_ptr<Waiter> waiter);
+  [[nodiscard]] Sending begin_send(Payload payload, SendOptions options,
+                                   std::shared_ptr<Waiter> waiter);
   [[nodiscard]] Pending pending(std::shared_ptr<Waiter> waiter, WaiterId id,
                                 std::optional<MessageId> forget = {}) const;
   [[nodiscard]] Result<Payload> receive(std::optional<MessageId> request, Duration timeout);
   [[nodiscard]] tl::unexpected<Error> out_of_time(const char* for_what, Duration timeout) const;
+  /// What a send waits for, in words.
+  [[nodiscard]] static std::string acceptance_of(const MessageId& request);
   [[nodiscard]] Outcome wait(Pending pending, Duration timeout, const char* for_what);
 
   std::shared_ptr<Shared>

@@ -122,6 +122,10 @@ void ConversationProcess::after_the_end(Context& context, Message message) {
     if (call != nullptr && std::holds_alternative<call::Shutdown>(call->call)) {
       return context.exit(ExitReason::normal());
     }
+    if (call != nullptr && std::holds_alternative<call::Abandon>(call->call)) {
+      const auto& forget = std::get<call::Abandon>(call->call).forget;
+      if (forget) cell_->forget(forget->request());  // before it is asked whether it is needed
+    }
   }
   end_if_not_needed(context);
 }
@@ -413,6 +417,7 @@ void ConversationProcess::put_back_replies() {
 void ConversationProcess::carry_out(Context& context, effect::Finish& finish) {
   over_ = true;
   cell_->archive(std::move(finish));
+  for (const MessageId& request : inbox_.forgotten()) cell_->forget(request);
   put_back_replies();
   cell_->tell_exits();  // before who closed it is told
   for (const Pid& pid : linked_.instances()) context.exit(pid, ExitReason::kill());

@@ -102,6 +102,7 @@ void ConversationProxy::watch(Context& context) {
 void ConversationProxy::on_call(Context& context, call::Send send) {
   const bool waits_for_reply = send.reply.has_value();
   auto& waiter = waits_for_reply ? send.reply : send.accepted;
+  if (waiter && !waiter->second.is_wanted()) return waiter->second.cancel();
   if (!admit(waiter)) return;
   SendOptions& options = send.options;
   Sent sent = fresh(context);
@@ -112,7 +113,8 @@ void ConversationProxy::on_call(Context& context, call::Send send) {
   sent.envelope.headers = std::move(options.headers);
   sent.envelope.payload = std::move(send.payload);
   if (options.deadline) sent.envelope.deadline = later(context.now(), *options.deadline);
-  sent.gets_reply = sent.forget = waits_for_reply;
+  sent.gets_reply = waits_for_reply;
+  sent.forget = true;
   if (waiter) sent.waiter.emplace(waiter->first, std::move(waiter->second));
   call(context,
        remote_call::Send{std::move(options.role), options.reply, options.when_deferred,
@@ -206,7 +208,7 @@ Result<void> ConversationProxy::on_outcome(Context& context, const MessageId& ca
     return fail(Errc::kMalformed, "an outcome without what was asked for");
   }
   if (sent.of) erase(*sent.of);
-  settle(call, Payload{});
+  settle(context, call, Payload{});
   return {};
 }
 
@@ -243,7 +245,7 @@ Result<void> ConversationProxy::on_outcome(Context& context, const MessageId& ca
   }
   if (failed.instead_of_reply) return hand_on(context, call, tl::unexpected{failed.error});
   if (const auto of = calls_.at(numbers_.at(call)).of) erase(*of);
-  settle(call, tl::unexpected{failed.error});
+  settle(context, call, tl::unexpected{failed.error});
   return {};
 }
 
@@ -287,13 +289,19 @@ Result<void> ConversationProxy::publish(Context& context, const Payload& state) 
   return {};
 }
 
-void ConversationProxy::settle(const MessageId& call, Outcome outcome) {
+/// A request that was taken stays with the conversation's process until it is told whether its
+/// caller knows.
+void ConversationProxy::settle(Context& context, const MessageId& call, Outcome outcome) {
   if (call == acknowledging_) acknowledging_.reset();
   Sent& sent = calls_.at(numbers_.at(call));
   if (sent.abandoned) return;  // until the answer to that
   if (sent.waiter) {
-    sent.waiter->second.redeem(std::move(outcome));
+    const bool was_taken = sent.forget && outcome;
+    const bool reached = sent.waiter->second.redeem(std::move(outcome));
     waiters_.erase(sent.waiter->first);
+    sent.waiter.reset();
+    if (was_taken && !reached) return give_up(context, call, true);
+    if (was_taken) received_.push_back(call);
   }
   erase(call);
 }
@@ -325,7 +333,7 @@ void ConversationProxy::on_message(Context& context, message::Refused refused) {
   if (refused.by != ref_.pid || found == numbers_.end()) return;  // answered before
   Sent& sent = calls_.at(found->second);
   if (refused.kind == signal::RefusalKind::kRejected && sent.waiter) {
-    settle(refused.message, fail(Errc::kRejected, std::move(refused.text)));
+    settle(context, refused.message, fail(Errc::kRejected, std::move(refused.text)));
     return;
   }
   deferred_.insert(found->second);

@@ -23,9 +23,10 @@ namespace liminal {
 /// and publishes the states that it tells.
 ///
 /// Each call is kept until it was answered: what was deferred is sent again, in order. A reply that
-/// comes when its caller has given up goes back. When the way to the conversation is lost, every
-/// caller is told that the outcome is unknown. It ends, and leaves nothing, when the conversation
-/// is over or lost, or when its last handle is gone and nothing that was called is unanswered.
+/// comes when its caller has given up goes back, and a request whose acceptance does is withdrawn.
+/// When the way to the conversation is lost, every caller is told that the outcome is unknown. It
+/// ends, and leaves nothing, when the conversation is over or lost, or when its last handle is gone
+/// and nothing that was called is unanswered.
 ///
 /// Bounds: kCallsMax calls. What the other end says wrongly ends the attachment, and nothing else.
 class ConversationProxy final : public Process {
@@ -46,7 +47,7 @@ class ConversationProxy final : public Process {
     Envelope envelope;
     std::optional<std::pair<WaiterId, Ticket>> waiter = {};
     bool gets_reply = false;           // rather than nothing
-    bool forget = false;               // if it is given up: nobody will ask for its reply again
+    bool forget = false;               // a request: given up, nobody will ask for its reply
     bool abandoned = false;            // it was given up
     std::optional<MessageId> of = {};  // Abandon only: the call that was given up
   };
@@ -92,7 +93,7 @@ class ConversationProxy final : public Process {
   [[nodiscard]] Result<void> hand_on(Context& context, const MessageId& call, Outcome outcome);
   void refused(Context& context, const Error& error);
   [[nodiscard]] Result<void> publish(Context& context, const Payload& state);
-  void settle(const MessageId& call, Outcome outcome);
+  void settle(Context& context, const MessageId& call, Outcome outcome);
   void erase(const MessageId& call);
   void acknowledge(Context& context);
   void lose(Context& context, std::string why, bool over);
@@ -113,7 +114,7 @@ class ConversationProxy final : public Process {
 
   ClockDifference clocks_;
   std::optional<MessageId> watch_;   // the one call that is not waited for
-  std::vector<MessageId> received_;  // to be acknowledged
+  std::vector<MessageId> received_;  // replies and acceptances, to be acknowledged
   std::optional<MessageId> acknowledging_;
   std::vector<std::string> roles_;  // as first told: they never change
   bool handles_gone_ = false, detached_ = false, over_ = false;

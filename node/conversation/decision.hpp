@@ -110,6 +110,7 @@ class Decision {
   }
   void start_repeat_timer(RoleIndex role);
   void withdraw(MessageId id, const Request& request);
+  void forget(MessageId id, Request& request);
   void watch_deadline(MessageId id, TimePoint deadline);
   void start_deadline_timer();
   void expire_due();

@@ -202,7 +202,7 @@ void Decision::finish() {
 
   effect::Finish over;
   for (const auto& [arrival, id] : context_.inbox) {
-    over.inbox.push_back(std::move(*context_.requests.at(id).outcome));
+    over.inbox.emplace_back(id, std::move(*context_.requests.at(id).outcome));
   }
   for (auto& [id, request] : context_.requests) {
     if (request.mode == ReplyMode::kCorrelated) {

@@ -1,7 +1,6 @@
 #include "node/conversation/decision_queue.hpp"
 
 #include <algorithm>
-#include <set>
 #include <utility>
 
 namespace liminal {
@@ -84,12 +83,17 @@ bool DecisionQueue::drop_call(WaiterId waiter, bool being_decided) {
   return true;
 }
 
-std::vector<input::OfferRefused> DecisionQueue::returned_replies() const {
+std::set<MessageId> DecisionQueue::forgotten() const {
   std::set<MessageId> forgotten;
   for (const Entry& entry : entries_) {
     const auto* abandoned = std::get_if<input::ReceiveAbandoned>(entry.input.get());
     if (abandoned != nullptr && abandoned->forget) forgotten.insert(*abandoned->forget);
   }
+  return forgotten;
+}
+
+std::vector<input::OfferRefused> DecisionQueue::returned_replies() const {
+  const std::set<MessageId> forgotten = this->forgotten();
   std::vector<input::OfferRefused> replies;
   for (const Entry& entry : entries_) {
     const auto* refused = std::get_if<input::OfferRefused>(entry.input.get());

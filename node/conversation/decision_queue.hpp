@@ -5,6 +5,7 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <set>
 #include <vector>
 
 #include "node/conversation/conversation_core.hpp"
@@ -40,6 +41,9 @@ class DecisionQueue {
   /// Its caller gave up: true if it was a send or a receive that waited here, and is gone now. The
   /// first stays if it is `being_decided`. Cost: O(inputs).
   [[nodiscard]] bool drop_call(WaiterId waiter, bool being_decided);
+
+  /// Requests whose callers have given up, and nobody will ask for their replies.
+  [[nodiscard]] std::set<MessageId> forgotten() const;
 
   /// Replies that are to be put back, in order, without those that nobody will ask for.
   [[nodiscard]] std::vector<input::OfferRefused> returned_replies() const;

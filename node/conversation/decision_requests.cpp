@@ -143,7 +143,8 @@ void Decision::operator()(const input::SendRequested& send) {
                          .emplace(send.id, Request{.role = *role,
                                                    .mode = mode,
                                                    .when_deferred = send.options.when_deferred,
-                                                   .number = context_.next_number++})
+                                                   .number = context_.next_number++,
+                                                   .asked = send.reply.has_value()})
                          .first->second;
   if (send.reply) {
     request.waiter = send.reply;
@@ -411,18 +412,40 @@ void Decision::operator()(const input::ReceiveAbandoned& abandoned) {
   if (!abandoned.forget) return;
 
   const auto found = context_.requests.find(*abandoned.forget);
-  if (found == context_.requests.end() || found->second.mode != ReplyMode::kCorrelated ||
-      found->second.waiter) {
+  if (found == context_.requests.end() || found->second.waiter || settles(found->first) ||
+      found->second.compensation) {
     return;
   }
-  if (found->second.outcome) {
-    context_.requests.erase(found);
-  } else if (is_deferred(found->second)) {
-    withdraw(found->first, found->second);  // not taken, and not wanted any more
-    close_account(found->first, found->second);
-    context_.requests.erase(found);
+  forget(found->first, found->second);
+}
+
+/// Nobody will ask for its reply. What runs for an ask ends by its deadline, if by anything; what
+/// runs for a send is cancelled, unless what was begun would then have to be undone.
+void Decision::forget(MessageId id, Request& request) {
+  const Participant& participant = context_.participants[request.role];
+  if (request.outcome) {
+    ++context_.counters.answers_dropped;
+    if (*request.outcome && participant.status.pid) {
+      emit(effect::GiveUp{DeadLetterCause::kLateReply, *participant.status.pid,
+                          Envelope{.kind = EnvelopeKind::kReply,
+                                   .id = id,
+                                   .conversation = context_.id,
+                                   .parent = id,
+                                   .payload = **request.outcome}});
+    }
+    if (request.mode == ReplyMode::kInbox) context_.inbox.erase(request.arrival);
+    context_.requests.erase(id);
+  } else if (!request.sent || is_deferred(request)) {
+    if (request.sent) withdraw(id, request);
+    close_account(id, request);
+    context_.requests.erase(id);
+  } else if (request.asked || compensates()) {
+    request.mode = ReplyMode::kNone;
   } else {
-    found->second.mode = ReplyMode::kNone;
+    note_routine(TimelineEvent::kCancelled, participant, id, request.sent->attempt);
+    emit(effect::Cancel{*participant.status.pid, id});
+    close_account(id, request);
+    context_.requests.erase(id);
   }
 }
 
@@ -494,6 +517,9 @@ void Decision::settle_answer(MessageId id, Request& request, const input::Answer
       ++context_.counters.completed;
       note_answer(participant, id, request, envelope.kind);
       remember_done(request, envelope.payload);
+      if (request.mode == ReplyMode::kNone && !settles(id)) {
+        emit(effect::GiveUp{DeadLetterCause::kLateReply, answered.from, envelope});
+      }
       settle(id, request, envelope.payload, true);
       return;
     case EnvelopeKind::kDone:

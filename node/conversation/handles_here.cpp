@@ -38,14 +38,19 @@ bool HandlesHere::admit(Waiting& waiting, std::size_t elsewhere) {
   return true;
 }
 
+/// Callers that lose patience faster than their calls are decided cost no decisions.
 std::optional<Input> HandlesHere::take(call::Send send, std::size_t elsewhere) {
+  if (auto& waiting = send.reply ? send.reply : send.accepted;
+      waiting && !waiting->second.is_wanted()) {
+    waiting->second.cancel();
+    return std::nullopt;
+  }
   const auto accepted = id_of(send.accepted), reply = id_of(send.reply);
   if (!admit(send.accepted, elsewhere) || !admit(send.reply, elsewhere)) return std::nullopt;
   return input::SendRequested{send.id, std::move(send.payload), std::move(send.options), accepted,
                               reply};
 }
 
-/// Callers that lose patience faster than their calls are decided cost no decisions.
 std::optional<Input> HandlesHere::take(call::Receive receive, std::size_t elsewhere) {
   if (!receive.ticket.is_wanted()) {
     receive.ticket.cancel();
@@ -65,7 +70,8 @@ std::optional<Input> HandlesHere::take(call::Abandon abandon, std::size_t) {
   } else if (!abandon.forget) {
     return std::nullopt;  // answered meanwhile, or never taken
   }
-  return input::ReceiveAbandoned{abandon.waiter, abandon.forget};
+  return input::ReceiveAbandoned{
+      abandon.waiter, abandon.forget ? std::optional{abandon.forget->request()} : std::nullopt};
 }
 
 std::optional<Input> HandlesHere::take(call::Close close, std::size_t elsewhere) {

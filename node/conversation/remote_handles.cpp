@@ -58,7 +58,7 @@ void RemoteHandles::on_call(Context& context, const Pid& from, Envelope envelope
     settle(context, key, remote_outcome::Failed{call.error(), false});
     return;
   }
-  if (waiters_.contains(key) || unacknowledged_.contains(key)) {
+  if (waiters_.contains(key) || unacknowledged_.contains(key) || accepted_.contains(key)) {
     cell_->count_ignored_call();  // it would have two outcomes
     return;
   }
@@ -129,8 +129,7 @@ std::optional<WaiterId> RemoteHandles::admit(Context& context, Waiting waiting) 
 
 void RemoteHandles::on(Context& context, const CallKey& key, Envelope& envelope,
                        remote_call::Send send, Inputs& inputs) {
-  const auto forget = send.waits_for_reply ? std::optional{envelope.id} : std::nullopt;
-  const auto waiter = admit(context, {key, question::Send{}, forget});
+  const auto waiter = admit(context, {key, question::Send{}, envelope.id});
   if (!waiter) return;
   SendOptions options{.role = std::move(send.role),
                       .reply = send.waits_for_reply ? ReplyMode::kCorrelated : send.reply,
@@ -172,7 +171,10 @@ void RemoteHandles::on(Context& context, const CallKey& key, Envelope&, remote_c
 
 void RemoteHandles::on(Context& context, const CallKey& key, Envelope&,
                        remote_call::Received received, Inputs&) {
-  for (const MessageId& call : received.calls) unacknowledged_.erase({key.first, call});
+  for (const MessageId& call : received.calls) {
+    const CallKey known{key.first, call};
+    if (accepted_.erase(known) == 0) unacknowledged_.erase(known);
+  }
   settle(context, key, remote_outcome::Taken{});
 }
 
@@ -189,6 +191,10 @@ void RemoteHandles::give_up(const CallKey& call, bool forget, Inputs& inputs) {
     if (!forget || !reply.forget) put_back(std::move(reply), inputs);
     return;
   }
+  if (accepted_.erase(call) > 0) {
+    if (forget) withdraw(call.second, inputs);
+    return;
+  }
   const auto found = waiters_.find(call);
   if (found == waiters_.end()) return;  // answered with an error meanwhile
   const WaiterId waiter = found->second;
@@ -196,6 +202,12 @@ void RemoteHandles::give_up(const CallKey& call, bool forget, Inputs& inputs) {
   waiting_.erase(waiter);
   waiters_.erase(found);
   if (!over_) inputs.push_back(input::ReceiveAbandoned{waiter, forget ? request : std::nullopt});
+}
+
+/// Taken, and its caller will never know.
+void RemoteHandles::withdraw(const MessageId& request, Inputs& inputs) {
+  if (over_) return cell_->forget(request);
+  inputs.push_back(input::ReceiveAbandoned{cell_->new_waiter_id(), request});
 }
 
 void RemoteHandles::put_back(Unacknowledged reply, Inputs& inputs) {
@@ -224,6 +236,8 @@ bool RemoteHandles::complete(Context& context, const effect::Complete& complete)
   if (complete.reply) {
     unacknowledged_.emplace(waiting.call,
                             Unacknowledged{complete.reply, std::nullopt, waiting.forget, outcome});
+  } else if (outcome && std::holds_alternative<question::Send>(waiting.question)) {
+    accepted_.insert(waiting.call);
   }
   tell(context, waiting.call, outcome, complete.reply.has_value());
   return true;
@@ -418,6 +432,9 @@ void RemoteHandles::forget(const Pid& holder, Inputs& inputs) {
 
   std::vector<CallKey> waiting;
   for (const auto& [call, waiter] : waiters_) {
+    if (call.first == holder) waiting.push_back(call);
+  }
+  for (const CallKey& call : accepted_) {
     if (call.first == holder) waiting.push_back(call);
   }
   for (const CallKey& call : waiting) give_up(call, true, inputs);

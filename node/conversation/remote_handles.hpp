@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -24,6 +25,9 @@ namespace liminal {
 /// before it said either the reply is dropped, and counted: it may have reached its caller, and
 /// shall not reach two.
 ///
+/// A request that was taken is withdrawn if its caller gave up before it learned that: if the
+/// holder says so, or ends before it said that the caller knows.
+///
 /// State goes to a holder when it asks, at most one at a time, and with each outcome that has room
 /// for it: whoever is told of a crash finds it.
 ///
@@ -31,12 +35,12 @@ namespace liminal {
 /// a handle is held. Nobody else keeps it longer than policy_timeout after the end, or after the
 /// last reply of the archive was sent: by then a connection is back or its node is down.
 ///
-/// Bounds: holders_max; calls that wait, replies that are not acknowledged and outcomes that are
-/// not sent, together with `other_waiters`: waiters_max; no call is taken while as many inputs are
-/// undecided. A holder that calls on and takes no outcomes is let go at twice that, or 1024 where
-/// that is more. Nothing that a holder says is believed
-/// beyond its own calls; what cannot be read is refused and counted.
-/// Thread affinity: that of the conversation's process, which owns it.
+/// Bounds: holders_max; calls that wait, replies and acceptances that are not acknowledged and
+/// outcomes that are not sent, together with `other_waiters`: waiters_max; no call is taken while
+/// as many inputs are undecided. A holder that calls on and takes no outcomes is let go at twice
+/// that, or 1024 where that is more. Nothing that a holder says is believed beyond its own calls;
+/// what cannot be read is refused and counted. Thread affinity: that of the conversation's process,
+/// which owns it.
 class RemoteHandles {
  public:
   RemoteHandles(std::shared_ptr<const ConversationConfig> config,
@@ -66,7 +70,7 @@ class RemoteHandles {
   void over(Context& context);
 
   [[nodiscard]] std::size_t waiting() const {
-    return waiting_.size() + unacknowledged_.size() + untaken_;
+    return waiting_.size() + unacknowledged_.size() + accepted_.size() + untaken_;
   }
   /// Handles exist elsewhere.
   [[nodiscard]] bool held() const;
@@ -88,7 +92,7 @@ class RemoteHandles {
   struct Waiting {
     CallKey call;
     Question question;
-    std::optional<MessageId> forget;  // the request of an ask
+    std::optional<MessageId> forget;  // the request of an ask or a send
   };
   /// A reply under way.
   struct Unacknowledged {
@@ -116,6 +120,7 @@ class RemoteHandles {
   [[nodiscard]] bool takes_no_outcomes(const Pid& holder) const;
   void let_go(Context& context, const Pid& holder, Inputs& inputs);
   void forget(const Pid& holder, Inputs& inputs);
+  void withdraw(const MessageId& request, Inputs& inputs);
   void put_back(Unacknowledged reply, Inputs& inputs);
   void tell(Context& context, const CallKey& call, const Outcome& outcome, bool is_reply);
   void settle(Context& context, const CallKey& call, RemoteOutcome outcome, Payload payload = {});
@@ -134,7 +139,8 @@ class RemoteHandles {
   std::map<WaiterId, Waiting> waiting_;
   std::map<CallKey, WaiterId> waiters_;
   std::map<CallKey, Unacknowledged> unacknowledged_;
-  std::size_t untaken_ = 0;  // outcomes, of all holders
+  std::set<CallKey> accepted_;  // sends that were taken, and whose callers may not know it
+  std::size_t untaken_ = 0;     // outcomes, of all holders
   Load load_;
   std::optional<TimerId> repeat_timer_, patience_timer_;
   Backoff repeat_after_;

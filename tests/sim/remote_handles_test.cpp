@@ -282,6 +282,76 @@ TEST_F(RemoteHandles, AnAskThatIsGivenUpLeavesNothing) {
   EXPECT_EQ(supervisor(kHome).open(), 0U) << "there is nothing that anybody could fetch";
 }
 
+// Whenever the sender gives up, before its request came, while its acceptance is under way, or
+// after: it was accepted, or nothing stays of it. What stayed would take one of two places.
+TEST_F(RemoteHandles, ASendThatIsGivenUpLeavesNothing) {
+  for (std::uint64_t seed = 0; seed < 5; ++seed) {
+    SCOPED_TRACE(::testing::Message() << "seed " << seed);
+    Random random{seed};
+    {
+      ConversationConfig few = config();
+      few.requests_max = 2;
+      auto here = open(few);
+      auto there = attach(here);
+      ASSERT_EQ(text(ask(there, "x")), "x");
+      int given_up = 0, accepted = 0;
+      for (int i = 0; i < 60; ++i) {
+        bool taken = false;
+        const bool inbox = random.below(2) == 0;
+        auto sending =
+            there.begin_send(Payload{random.below(2) == 0 ? "x" : "slow"},
+                             {.reply = inbox ? ReplyMode::kInbox : ReplyMode::kCorrelated},
+                             [&](const Outcome& outcome) { taken = outcome.has_value(); });
+        poke();
+        world.run_for(Duration{static_cast<Duration::rep>(random.below(4'000'000))});
+        EXPECT_NE(sending.pending.cancel(), taken);
+        poke();
+        if (taken) {
+          ++accepted;
+          EXPECT_TRUE(inbox ? receive(there) : receive(there, sending.id));
+        } else {
+          ++given_up;
+          world.run_for(50ms);
+        }
+      }
+      EXPECT_GT(given_up, 5);
+      EXPECT_GT(accepted, 5);
+      EXPECT_EQ(text(send(there, "x")), "") << given_up;
+      const MessageId first = sent;
+      EXPECT_EQ(text(send(there, "x")), "") << given_up;
+      EXPECT_EQ(text(receive(there, first)), "x");
+      EXPECT_EQ(text(receive(there, sent)), "x");
+      // one that it is told of when it is over
+      auto last =
+          there.begin_send(Payload{"x"}, {.reply = ReplyMode::kInbox}, [](const Outcome&) {});
+      node(kCaller).poke();
+      world.run_for(Duration{static_cast<Duration::rep>(random.below(2'000'000))});
+      here.start_close([](const Outcome&) {});
+      static_cast<void>(last.pending.cancel());
+      poke();
+      world.run_for(1s);
+      EXPECT_TRUE(there.query_state().ended);
+      if (!receive(there)) EXPECT_EQ(supervisor(kHome).open(), 0U);
+    }
+    expect_nothing_left();
+  }
+}
+
+TEST_F(RemoteHandles, ARequestWhoseSendersNodeDiedBeforeItKnewIsWithdrawn) {
+  ConversationConfig one = config();
+  one.requests_max = 1;
+  auto here = open(one);
+  auto there = attach(here);
+  ASSERT_EQ(text(ask(there, "x")), "x");
+  there.start_send(Payload{"silent"}, {}, [](const Outcome&) {});
+  poke();
+  for (int i = 0; i < 1000 && here.query_state().counters.sent < 2; ++i) world.run_for(50us);
+  world.kill(kCaller);
+  ASSERT_EQ(here.query_state().counters.sent, 2U);
+  world.run_for(5s);
+  EXPECT_EQ(text(ask(here, "y")), "y") << "there is room";
+}
+
 TEST_F(RemoteHandles, ACrashWakesWhoeverWaitsAndIsFoundInTheState) {
   auto here = open();
   auto there = attach(here);

@@ -25,7 +25,8 @@ class ConversationCellTest : public ::testing::Test {
   }
   void end() {
     cell->publish(ConversationState{.id = {1, 1}, .phase = ConversationPhase::kClosed});
-    cell->archive({{{kRequest, Payload{"own"}}}, {Payload{"first"}, Payload{"second"}}});
+    cell->archive({{{kRequest, Payload{"own"}}},
+                   {{MessageId{9, 1}, Payload{"first"}}, {MessageId{9, 2}, Payload{"second"}}}});
   }
 
   std::shared_ptr<ConversationCell> cell =

@@ -223,7 +223,7 @@ TEST_F(ConversationCoreTest, RepliesBufferedBeforeTheCrashAreStillHandedOut) {
   EXPECT_EQ(over[0].correlated.at(message(1)), Outcome{Payload{"r1"}});
   EXPECT_EQ(over[0].correlated.size(), 1U);
   ASSERT_EQ(over[0].inbox.size(), 1U);
-  EXPECT_EQ(over[0].inbox[0], Outcome{Payload{"r2"}});
+  EXPECT_EQ(over[0].inbox[0], (std::pair{message(2), Outcome{Payload{"r2"}}}));
 }
 
 TEST_F(ConversationCoreTest, FailedStaysFailedThroughALaterClose) {
