@@ -2,6 +2,7 @@
 // that dies too often fails its conversation, and even then nothing is lost, waits or is left.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -12,6 +13,7 @@
 #include <vector>
 
 #include "node/conversation/conversation_process.hpp"
+#include "node/conversation/remote_calls.hpp"
 #include "tests/support/one_node.hpp"
 #include "tests/support/outcomes.hpp"
 #include "tests/support/toy.hpp"
@@ -389,6 +391,43 @@ TEST_F(ActorRestartTest, AnEndByForceGivesUpTheSearchForAParticipant) {
   run();
   ASSERT_EQ(forwarded.size(), 2U);
   EXPECT_EQ(std::get<signal::Exit>(forwarded[1]).to, instance) << "one that comes too late ends";
+}
+
+// A handle elsewhere keeps the process beyond the end: the instance finds somebody alive, who does
+// not want it.
+TEST_F(ActorRestartTest, AnEndByForceGivesUpTheSearchAlsoWhereItsProcessStays) {
+  publish({{NodeName{"b"}, Incarnation{5}, MemberState::kJoined, false, {kToy}, {}}});
+  bool broken = false;
+  open([&broken](const Input&) {
+    if (broken) throw std::runtime_error("broken");
+  });
+  const Pid holder{NodeName{"far"}, Incarnation{6}, Serial{50}};
+  Envelope watch{.kind = EnvelopeKind::kCall, .id = new_id(), .conversation = snapshot().id};
+  put(watch, remote_call::Watch{});
+  scheduler.deliver(signal::Send{holder, *pid, std::move(watch)});
+  start_ask("x");
+  run();
+  std::optional<signal::SpawnRequest> request;
+  for (const Signal& signal : forwarded) {
+    if (const auto* spawn = std::get_if<signal::SpawnRequest>(&signal)) request = *spawn;
+  }
+  ASSERT_TRUE(request);
+  broken = true;
+  start_ask("y");
+  run();
+  ASSERT_TRUE(snapshot().ended);
+  ASSERT_EQ(scheduler.counts().processes, 1U) << "the holder is still to be told";
+  forwarded.clear();
+  const Pid instance{NodeName{"b"}, Incarnation{5}, Serial{77}};
+  const LinkId link{instance > request->from ? 3U : 2U};
+  scheduler.deliver(signal::SpawnReply{instance, request->from, request->spawn, link});
+  run();
+  const bool told_to_end =
+      std::any_of(forwarded.begin(), forwarded.end(), [&](const Signal& signal) {
+        const auto* exit = std::get_if<signal::Exit>(&signal);
+        return exit != nullptr && exit->to == instance;
+      });
+  EXPECT_TRUE(told_to_end);
 }
 
 TEST_F(ActorRestartTest, AnAttachedPidIsLetGoOfWhateverHappens) {

@@ -238,6 +238,29 @@ TEST_F(HostileCalls, AHolderThatCallsAndTakesNoOutcomesIsLetGo) {
   EXPECT_TRUE(told_to_end);
 }
 
+// However small waiters_max is: its callers may be many, and the way to it full for a moment.
+TEST_F(HostileCalls, AHolderWithManyCallersIsNotLetGo) {
+  ConversationConfig few{CrashPolicy::kFail, {ParticipantConfig::owned(kEcho)}};
+  few.waiters_max = 4;
+  handle.emplace(supervisor.spawn(few)->handle());
+  run();
+  call(kPeer, remote_call::Watch{});
+  std::vector<Envelope> sent;
+  static_cast<void>(told(kPeer, &sent));
+  scheduler.deliver(signal::Refusal{kPeer, handle->pid(), sent[0].id,
+                                    signal::RefusalKind::kDeferred, "", sent[0]});
+  run();
+  for (int i = 0; i < 1024; ++i) call(kPeer, remote_call::Receive{});
+  EXPECT_EQ(ignored(), 0U);
+  for (const Signal& signal : out) {
+    const auto* exit = std::get_if<signal::Exit>(&signal);
+    EXPECT_FALSE(exit != nullptr && exit->to == kPeer);
+  }
+  run_for(1s);
+  const Told all = told(kPeer);
+  EXPECT_GE(std::count(all.begin(), all.end(), "failed Rejected"), 1020) << "each is answered";
+}
+
 // On failure the seed is printed.
 TEST_F(HostileCalls, NothingThatStrangersSayHurtsThoseWhoCallHere) {
   for (std::uint64_t seed = 0; seed < 60; ++seed) {
