@@ -158,6 +158,11 @@ void ConversationProxy::on_call(Context& context, call::Cancel cancel) {
   call(context, remote_call::Cancel{std::move(cancel.by)}, fresh(context));
 }
 
+/// Whoever waits would wait for a node that does no more.
+void ConversationProxy::on_call(Context& context, call::Shutdown) {
+  lose(context, "outcome unknown: its handle's node is stopping", false);
+}
+
 void ConversationProxy::on_call(Context&, call::HandlesGone) { handles_gone_ = true; }
 
 /// The reply, whether it came or not, stays with the conversation. The call is kept until that is

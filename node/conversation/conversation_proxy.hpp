@@ -67,7 +67,7 @@ class ConversationProxy final : public Process {
   void on_call(Context& context, call::Abandon abandon);
   void on_call(Context& context, call::Close close);
   void on_call(Context& context, call::Cancel cancel);
-  void on_call(Context&, call::Shutdown) {}  // of its own node's conversations only
+  void on_call(Context& context, call::Shutdown);
   void on_call(Context& context, call::HandlesGone);
   void on_call(Context&, call::HandlesBack) {}
   void on_call(Context&, call::Retell) {}  // its own node tells of it

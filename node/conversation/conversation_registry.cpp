@@ -18,26 +18,39 @@ Result<void> ConversationRegistry::reserve(const ConversationId& id) {
   return {};
 }
 
-Result<void> ConversationRegistry::reserve_attachment() {
+auto ConversationRegistry::reserve_attachment() -> Result<AttachmentNumber> {
   const std::lock_guard lock{mutex_};
   if (stopped_) return fail(Errc::kConversationFailed, "this node is shutting down");
-  if (attachments_ >= attachments_max_) {
-    return fail(Errc::kRejected, std::to_string(attachments_) +
+  if (attachments_.size() >= attachments_max_) {
+    return fail(Errc::kRejected, std::to_string(attachments_.size()) +
                                      " conversations elsewhere are attached, attachments-max is " +
                                      std::to_string(attachments_max_));
   }
-  ++attachments_;
-  return {};
+  attachments_.emplace(++next_attachment_, std::nullopt);
+  return next_attachment_;
 }
 
-void ConversationRegistry::attachment_ended() {
+bool ConversationRegistry::attached(AttachmentNumber number, const Pid& proxy) {
   const std::lock_guard lock{mutex_};
-  --attachments_;
+  if (const auto found = attachments_.find(number); found != attachments_.end()) {
+    found->second = proxy;
+  }
+  return !stopped_;
+}
+
+void ConversationRegistry::attachment_ended(AttachmentNumber number) {
+  const std::lock_guard lock{mutex_};
+  attachments_.erase(number);
+  if (at_rest()) none_.notify_all();
 }
 
 std::size_t ConversationRegistry::attachments() const {
   const std::lock_guard lock{mutex_};
-  return attachments_;
+  return attachments_.size();
+}
+
+bool ConversationRegistry::at_rest() const {
+  return open_.empty() && (!stopped_ || attachments_.empty());
 }
 
 bool ConversationRegistry::started(const ConversationId& id, Open open) {
@@ -49,7 +62,7 @@ bool ConversationRegistry::started(const ConversationId& id, Open open) {
 void ConversationRegistry::ended(const ConversationId& id) {
   const std::lock_guard lock{mutex_};
   open_.erase(id);
-  if (open_.empty()) none_.notify_all();
+  if (at_rest()) none_.notify_all();
 }
 
 std::vector<Pid> ConversationRegistry::stop() {
@@ -58,6 +71,9 @@ std::vector<Pid> ConversationRegistry::stop() {
   std::vector<Pid> pids;
   for (const auto& [id, open] : open_) {
     if (open) pids.push_back(open->pid);
+  }
+  for (const auto& [number, proxy] : attachments_) {
+    if (proxy) pids.push_back(*proxy);
   }
   return pids;
 }
@@ -87,7 +103,7 @@ std::vector<std::pair<ConversationId, Pid>> ConversationRegistry::behind(
 
 bool ConversationRegistry::wait_until_none(Duration timeout) {
   std::unique_lock lock{mutex_};
-  return none_.wait_for(lock, timeout, [this] { return open_.empty(); });
+  return none_.wait_for(lock, timeout, [this] { return at_rest(); });
 }
 
 void ConversationRegistry::post(const Pid& conversation, Call call) {

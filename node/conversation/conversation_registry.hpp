@@ -4,6 +4,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstddef>
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -28,6 +29,8 @@ class ConversationRegistry {
     std::shared_ptr<const ConversationConfig> config;
   };
 
+  using AttachmentNumber = std::uint64_t;
+
   ConversationRegistry(Scheduler& scheduler, std::size_t conversations_max,
                        std::size_t attachments_max)
       : scheduler_(&scheduler),
@@ -41,11 +44,14 @@ class ConversationRegistry {
   void ended(const ConversationId& id);
 
   /// Proxies of conversations elsewhere. Errors: as reserve(), at attachments_max.
-  [[nodiscard]] Result<void> reserve_attachment();
-  void attachment_ended();
+  [[nodiscard]] Result<AttachmentNumber> reserve_attachment();
+  /// False if there are to be no new ones: it must be told to end. One that has ended already stays
+  /// so.
+  [[nodiscard]] bool attached(AttachmentNumber number, const Pid& proxy);
+  void attachment_ended(AttachmentNumber number);
   [[nodiscard]] std::size_t attachments() const;
 
-  /// No new ones. Returns those that are open.
+  /// No new ones. Returns those that are open, and the proxies.
   [[nodiscard]] std::vector<Pid> stop();
 
   /// nullopt if it is not open.
@@ -54,7 +60,8 @@ class ConversationRegistry {
   /// Of those behind `id`, by id, the first `count` at most; nullopt: from the first on.
   [[nodiscard]] std::vector<std::pair<ConversationId, Pid>> behind(
       const std::optional<ConversationId>& id, std::size_t count) const;
-  /// Blocks until none is open, at most for `timeout`. False if some are.
+  /// Blocks until none is open, and after stop() no proxy left, at most for `timeout`. False if
+  /// some are.
   [[nodiscard]] bool wait_until_none(Duration timeout);
 
   /// Null once the supervisor is gone.
@@ -65,14 +72,17 @@ class ConversationRegistry {
   void post(const Pid& conversation, Call call);
 
  private:
+  [[nodiscard]] bool at_rest() const;  // REQUIRES: mutex_ is held
+
   std::atomic<Scheduler*> scheduler_;
   const std::size_t conversations_max_, attachments_max_;
 
   mutable std::mutex mutex_;
   std::condition_variable none_;
-  bool stopped_ = false;                                // GUARDED_BY mutex_
-  std::map<ConversationId, std::optional<Open>> open_;  // GUARDED_BY mutex_
-  std::size_t attachments_ = 0;                         // GUARDED_BY mutex_
+  bool stopped_ = false;                                        // GUARDED_BY mutex_
+  std::map<ConversationId, std::optional<Open>> open_;          // GUARDED_BY mutex_
+  std::map<AttachmentNumber, std::optional<Pid>> attachments_;  // GUARDED_BY mutex_
+  AttachmentNumber next_attachment_ = 0;                        // GUARDED_BY mutex_
 };
 
 }  // namespace liminal

@@ -131,12 +131,13 @@ Result<ConversationHandle> ConversationSupervisor::attach(const ConversationRef&
     return fail(Errc::kConversationFailed,
                 "conversation " + to_string(ref.id) + " is over, or never was on this node");
   }
-  if (const auto reserved = registry_->reserve_attachment(); !reserved) {
-    return tl::unexpected{reserved.error()};
-  }
+  const auto number = registry_->reserve_attachment();
+  if (!number) return tl::unexpected{number.error()};
   auto cell = std::make_shared<ConversationCell>(ConversationState{.id = ref.id});
   const Pid proxy = scheduler_.spawn(std::make_unique<ConversationProxy>(
-      ref, cell, directory_, [registry = registry_] { registry->attachment_ended(); }));
+      ref, cell, directory_,
+      [registry = registry_, which = *number] { registry->attachment_ended(which); }));
+  if (!registry_->attached(*number, proxy)) registry_->post(proxy, call::Shutdown{});
   return ConversationHandle{std::make_shared<ConversationHandle::Shared>(
       registry_, directory_, std::move(cell), nullptr, ref.id, ref.pid, proxy)};
 }

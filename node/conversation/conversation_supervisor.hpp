@@ -80,10 +80,12 @@ class ConversationSupervisor {
   static constexpr std::size_t kRetoldAtOnce = 64;
   static constexpr Duration kRetellPause = std::chrono::milliseconds{20};
 
-  /// Refuses new ones and closes all, those under Compensate by undoing what they did; does not
-  /// wait for it.
+  /// Refuses new ones and closes all, those under Compensate by undoing what they did; lets go of
+  /// all attachments: whoever waits on one is told that the outcome is unknown. Does not wait for
+  /// it.
   void shutdown();
-  /// Blocks until none is open, at most for `timeout`. False if some are.
+  /// Blocks until none is open, and after shutdown() no attachment left, at most for `timeout`.
+  /// False if some are.
   [[nodiscard]] bool wait_until_none(Duration timeout) {
     return registry_->wait_until_none(timeout);
   }
