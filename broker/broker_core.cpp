@@ -196,7 +196,10 @@ void BrokerCore::observer_late(Duration lag, TimePoint now) {
 Effects BrokerCore::advance(TimePoint now) {
   move_time_to(now);
   std::vector<control::Change> changes;
+  const Doubt doubt = detector_.doubt();
+  detector_.set_outsider(!claims_.empty());  // it waits for a verdict, and others may hear of it
   for (const LivenessChange& change : detector_.advance(now_)) apply(change, changes);
+  if (detector_.doubt() != doubt) tell_doubt();
   announce(changes);
   end_recovery();
   abandon_late_joins();
@@ -205,6 +208,14 @@ Effects BrokerCore::advance(TimePoint now) {
   strangers_.expire(now_);
   history_.expire(now_);
   return take_effects();
+}
+
+void BrokerCore::tell_doubt() {
+  const auto suspects = std::count_if(nodes_.begin(), nodes_.end(), [](const auto& entry) {
+    return entry.second.member.state == MemberState::kSuspect;
+  });
+  effects_.push_back(
+      effect::DoubtsItself{detector_.doubt(), static_cast<std::size_t>(suspects), nodes_.size()});
 }
 
 std::optional<TimePoint> BrokerCore::next_deadline() const {

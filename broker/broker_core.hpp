@@ -228,6 +228,7 @@ class BrokerCore {
   [[nodiscard]] std::optional<control::Change> end(const NodeName& name, MemberState state,
                                                    const Evidence& evidence);
   void abandon_late_joins();
+  void tell_doubt();
 
   // conversations
   [[nodiscard]] static bool is_ordered_of(const Cancel& cancel, const Node& node);

@@ -16,10 +16,10 @@ constexpr std::size_t kTokensMax = 4;  // of one node
 constexpr std::size_t kUnechoedBeatsMax = 65536;
 constexpr Duration kIsolationMax = std::chrono::hours{24};  // that others are told
 
-// Deadlines start anew at most three times, so an echo that still matters is at most four
-// down_after old.
+// Deadlines start anew at most three times, and a verdict may wait one more bound, so an echo that
+// still matters is at most five down_after old. While all are silent the newest decides.
 std::size_t unechoed_beats_max(const ClusterSettings& cluster) {
-  const auto beats = 4 * (cluster.down_after / cluster.beat_interval) + 16;
+  const auto beats = 5 * (cluster.down_after / cluster.beat_interval) + 16;
   return std::min(static_cast<std::size_t>(beats), kUnechoedBeatsMax);
 }
 
@@ -142,7 +142,7 @@ void BrokerCore::admit(ConnectionId connection, std::string_view address, const 
   give_token(node);
   strangers_.forget(connection);
   recovery_.name_was_seen(member.name);
-  detector_.watch(member.incarnation, now_);
+  detector_.watch(member.incarnation, now_, member.light);
   if (!next_beat_) next_beat_ = now_ + settings_.cluster.beat_interval;
   welcome(node);
 }

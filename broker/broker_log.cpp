@@ -55,6 +55,19 @@ struct Writer {
   void operator()(const effect::NodeRecovered& event) const {
     spdlog::info("{} is heard again", who(event.name, event.incarnation));
   }
+  void operator()(const effect::DoubtsItself& event) const {
+    switch (event.doubt) {
+      case Doubt::kNone:
+        return spdlog::info("no longer doubts itself: {} of {} nodes suspect", event.suspects,
+                            event.nodes);
+      case Doubt::kMany:
+        return spdlog::warn("{} of {} nodes suspect, many at once: verdicts wait one more bound",
+                            event.suspects, event.nodes);
+      case Doubt::kAll:
+        return spdlog::warn("all {} nodes are silent: nobody is judged until one is heard",
+                            event.nodes);
+    }
+  }
   void operator()(const effect::NodeDown& event) const {
     spdlog::warn("{} is down: {}, last heard {} before, detected within {}, own lag {}",
                  who(event.name, event.incarnation), name_of(event.evidence.source),

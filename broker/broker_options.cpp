@@ -148,9 +148,21 @@ Result<BrokerOptions> read_broker_options(const config::Parsed& parsed) {
         "down-after", "a duration longer than " + value_of(parsed, "beat-interval") + " and " +
                           value_of(parsed, "lease-margin") + " together"));
   }
-  if (options.cluster.recovery != Duration::zero()) {
-    options.cluster.recovery =
-        std::max(cluster.recovery, std::min(cluster.down_after, kRecoveryRaisedMax));
+  if (cluster.reconnect_grace > cluster.down_after) {
+    return tl::unexpected(parsed.complaint(
+        "reconnect-grace", "a duration no longer than " + value_of(parsed, "down-after")));
+  }
+  if (parsed.duration("lease-margin") < cluster.beat_interval && parsed.is_set("lease-margin")) {
+    return tl::unexpected(parsed.complaint(
+        "lease-margin", "a duration no shorter than " + value_of(parsed, "beat-interval")));
+  }
+  if (cluster.recovery != Duration::zero()) {
+    const Duration at_least = std::min(cluster.down_after, kRecoveryRaisedMax);
+    if (cluster.recovery < at_least && parsed.is_set("recovery")) {
+      return tl::unexpected(parsed.complaint(
+          "recovery", "a duration no shorter than " + value_of(parsed, "down-after") + ", or 0s"));
+    }
+    options.cluster.recovery = std::max(cluster.recovery, at_least);
   }
   for (const std::string& endpoint : options.listen) {
     if (options.insecure || is_loopback(endpoint)) continue;

@@ -11,6 +11,7 @@
 
 #include "common/base/ids.hpp"
 #include "common/base/time.hpp"
+#include "common/liveness/failure_detector.hpp"
 #include "common/wire/control.hpp"
 #include "common/wire/exit_reason.hpp"
 
@@ -77,6 +78,15 @@ struct NodeRecovered {
   friend bool operator==(const NodeRecovered&, const NodeRecovered&) = default;
 };
 
+/// What the broker sees of many at once makes it doubt itself, or no longer does; it judges
+/// accordingly (FailureDetector).
+struct DoubtsItself {
+  Doubt doubt;
+  std::size_t suspects;  // at the moment
+  std::size_t nodes;
+  friend bool operator==(const DoubtsItself&, const DoubtsItself&) = default;
+};
+
 struct NodeDown {
   NodeName name;
   Incarnation incarnation;
@@ -139,11 +149,12 @@ struct BadFrame {
 
 }  // namespace effect
 
-using Effect = std::variant<effect::Send, effect::Forward, effect::NodeJoined, effect::ControlLost,
-                            effect::NodeResumed, effect::NodeSuspect, effect::NodeRecovered,
-                            effect::NodeDown, effect::NodeLeft, effect::JoinAbandoned,
-                            effect::ClaimWaits, effect::ClaimRefused, effect::JoinRefused,
-                            effect::RecoveryEnded, effect::CancelOrdered, effect::BadFrame>;
+using Effect =
+    std::variant<effect::Send, effect::Forward, effect::NodeJoined, effect::ControlLost,
+                 effect::NodeResumed, effect::NodeSuspect, effect::NodeRecovered,
+                 effect::DoubtsItself, effect::NodeDown, effect::NodeLeft, effect::JoinAbandoned,
+                 effect::ClaimWaits, effect::ClaimRefused, effect::JoinRefused,
+                 effect::RecoveryEnded, effect::CancelOrdered, effect::BadFrame>;
 using Effects = std::vector<Effect>;  // to be carried out in this order
 
 }  // namespace liminal::broker

@@ -13,6 +13,13 @@
 
 namespace liminal {
 
+/// Whether the observer holds verdicts back because of what it sees of many at once.
+enum class Doubt : std::uint8_t {
+  kNone,
+  kMany,  // turned suspect together: the verdicts wait one more bound
+  kAll,   // are silent: nobody silent is judged
+};
+
 enum class Liveness : std::uint8_t {
   kAlive,
   kSuspect,  // silent for suspect_after: give it no new participants, break nothing
@@ -36,9 +43,14 @@ struct LivenessChange {
 ///
 /// Down is final: whatever comes of that incarnation later is ignored.
 ///
-/// The observer doubts itself: when its own loop was late by more than a beat (observer_late()),
-/// every deadline starts anew, each at most three times without a beat between, and closings of
-/// that moment get down_after instead of the grace.
+/// The observer doubts itself, for what it sees of many at once is most likely its own fault:
+/// - When its own loop was late by more than a beat (observer_late()), every deadline starts anew,
+///   and closings of that moment get down_after instead of the grace.
+/// - When at least three and more than a third of the full nodes turn suspect within a beat of each
+///   other's last words, the verdicts on the silent wait one more down_after.
+/// - When all, at least two, are silent, nobody silent is judged until one is heard; then every
+///   deadline starts anew. Whoever closed its connection while it was heard is judged all the same.
+/// A deadline starts anew at most three times without a beat between.
 ///
 /// No I/O and no clock. Thread-safety: none; lives on the broker's loop thread.
 /// Cost: O(watched) per advance() and next_deadline(); a broker watches hundreds, not millions.
@@ -55,8 +67,9 @@ class FailureDetector {
   /// configuration loader rejects anything else).
   explicit FailureDetector(Settings settings);
 
-  /// Begins to watch, alive. REQUIRES: not watched yet.
-  void watch(Incarnation who, TimePoint now);
+  /// Begins to watch, alive. Light nodes come and go: they do not count among the many, but one
+  /// that is heard is somebody to whom the rest can be told. REQUIRES: not watched yet.
+  void watch(Incarnation who, TimePoint now, bool light = false);
 
   /// It echoed a beat that we sent at `sent`. Returns kAlive if it was suspect.
   [[nodiscard]] std::optional<LivenessChange> heard_from(Incarnation who, TimePoint sent,
@@ -72,6 +85,10 @@ class FailureDetector {
   /// The observer's loop came `lag` too late, at `now`; it has read everything that waited.
   void observer_late(Duration lag, TimePoint now);
 
+  /// Whether somebody who is not watched is in touch, and waits for a verdict: an observer that
+  /// hears it is not cut off, and judges although all whom it watches are silent.
+  void set_outsider(bool in_touch) { outsider_ = in_touch; }
+
   /// Moves time forward and returns what became due, in order of incarnation.
   [[nodiscard]] std::vector<LivenessChange> advance(TimePoint now);
 
@@ -81,6 +98,9 @@ class FailureDetector {
   /// Alive, suspect or down; nullopt if not watched.
   [[nodiscard]] std::optional<Liveness> liveness(Incarnation who) const;
 
+  /// As of the last advance().
+  [[nodiscard]] Doubt doubt() const;
+
   /// The next time at which advance() can return something; nullopt if there is none.
   [[nodiscard]] std::optional<TimePoint> next_deadline() const;
 
@@ -88,10 +108,15 @@ class FailureDetector {
   struct Watched {
     TimePoint last_heard;    // when the newest of our beats it echoed was sent
     TimePoint silent_since;  // last_heard, or when its deadlines started anew
-    int restarts = 0;        // of its deadlines, without a beat between
+    bool light;
+    int restarts = 0;  // of its deadlines, without a beat between
     Liveness liveness = Liveness::kAlive;
+    std::optional<TimePoint> turned = {};  // suspect, at its deadline
+    bool held = false;                     // its verdict waits one more bound
+    bool doubted = false;  // not heard since the observer doubted itself because of many
     std::optional<TimePoint> closed = {};      // its control connection, not resumed since
     std::optional<TimePoint> grace_ends = {};  // set with `closed`
+    bool closed_in_silence = false;            // it was suspect then
   };
   struct Lag {
     TimePoint at;
@@ -101,6 +126,14 @@ class FailureDetector {
   [[nodiscard]] Watched* find_living(Incarnation who);
   [[nodiscard]] std::optional<LivenessChange> recover(Incarnation who, Watched& watched,
                                                       TimePoint now) const;
+  void doubt_itself(TimePoint now);
+  void start_anew(TimePoint now);
+  [[nodiscard]] bool many_turned(TimePoint newest) const;
+  [[nodiscard]] bool all_are_silent(TimePoint now) const;
+  [[nodiscard]] bool is_silent(const Watched& watched, TimePoint now) const;
+  [[nodiscard]] TimePoint silence_ends(const Watched& watched) const;
+  /// Nothing is due of it, whatever the time.
+  [[nodiscard]] bool is_spared(const Watched& watched) const;
   [[nodiscard]] std::optional<LivenessChange> judge(Incarnation who, Watched& watched,
                                                     TimePoint now) const;
   [[nodiscard]] Evidence evidence(const Watched& watched, EvidenceSource source,
@@ -111,6 +144,9 @@ class FailureDetector {
   std::map<Incarnation, Watched> watched_;  // ordered, so that two runs report in the same order
   std::deque<Lag> lags_;                    // of the last down_after, falling: front is the largest
   std::optional<TimePoint> late_at_;        // of the newest observer_late()
+  std::optional<TimePoint> many_until_;     // who turns suspect before is held with the many
+  bool all_silent_ = false;                 // as of the last advance()
+  bool outsider_ = false;
 };
 
 }  // namespace liminal

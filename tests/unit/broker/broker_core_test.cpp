@@ -106,6 +106,63 @@ TEST_F(BrokerCoreTest, ALateObserverStartsTheDeadlinesAnewAndGivesClosingsDownAf
   EXPECT_EQ(among<effect::NodeDown>(pass(1ns, {&b})).size(), 1u);
 }
 
+std::size_t suspects(const Effects& effects) { return among<effect::NodeSuspect>(effects).size(); }
+std::size_t downs(const Effects& effects) { return among<effect::NodeDown>(effects).size(); }
+
+TEST_F(BrokerCoreTest, WhenManyTurnSuspectTogetherTheVerdictsWaitOneMoreBoundAndTheLogSaysSo) {
+  (void)join("a", 1);
+  (void)join("b", 2);
+  (void)join("c", 3);
+  Joined d = join("d", 4);
+  Joined cli = join("cli", 5, true);
+  const Effects first = pass(kCluster.suspect_after, {&d, &cli});
+  EXPECT_EQ(suspects(first), 3u);
+  EXPECT_EQ(among<effect::DoubtsItself>(first),
+            (std::vector<effect::DoubtsItself>{{Doubt::kMany, 3, 5}}));
+  EXPECT_EQ(downs(pass(2 * kCluster.down_after - kCluster.suspect_after - 1ns, {&d, &cli})), 0u);
+  const Effects last = pass(1ns, {&d, &cli});
+  EXPECT_EQ(downs(last), 3u);
+  EXPECT_EQ(among<effect::DoubtsItself>(last),
+            (std::vector<effect::DoubtsItself>{{Doubt::kNone, 0, 2}}));
+}
+
+TEST_F(BrokerCoreTest, LightNodesDoNotCountAmongTheMany) {
+  (void)join("a", 1);
+  (void)join("b", 2);
+  (void)join("cli-1", 3, true);
+  Joined d = join("d", 4);
+  EXPECT_EQ(downs(pass(kCluster.down_after - 1ns, {&d})), 0u);
+  EXPECT_EQ(downs(pass(1ns, {&d})), 3u);
+}
+
+TEST_F(BrokerCoreTest, WhenAllAreSilentNobodyIsJudgedUntilOneIsHeard) {
+  (void)join("a", 1);
+  Joined b = join("b", 2);
+  const Effects silence = pass(1min);
+  EXPECT_EQ(suspects(silence), 2u);
+  EXPECT_EQ(downs(silence), 0u);
+  EXPECT_EQ(among<effect::DoubtsItself>(silence),
+            (std::vector<effect::DoubtsItself>{{Doubt::kAll, 2, 2}}));
+  const Effects heard = pass(kCluster.beat_interval, {&b});
+  EXPECT_EQ(among<effect::NodeRecovered>(heard).size(), 1u);
+  (void)advance_by(0s);
+  EXPECT_EQ(downs(pass(kCluster.down_after - 1ns, {&b})), 0u);
+  EXPECT_EQ(downs(pass(1ns, {&b})), 1u);
+}
+
+// Both hosts lost their power and are up again: who claims the names cannot wait for ever.
+TEST_F(BrokerCoreTest, WhoClaimsTheNamesOfAllSilentNodesGetsThemWithinOneMoreBound) {
+  (void)join("a", 1);
+  (void)join("b", 2);
+  (void)pass(10s);
+  EXPECT_TRUE(told_to<control::Refused>(conn(30), control(conn(30), join_frame("a", 3))).empty());
+  (void)advance_by(0s);
+  EXPECT_EQ(downs(pass(kCluster.down_after - 1ns)), 0u);
+  const Effects verdicts = pass(1ns);
+  EXPECT_EQ(downs(verdicts), 2u);
+  EXPECT_EQ(told_to<control::Welcome>(conn(30), verdicts).size(), 1u);
+}
+
 TEST_F(BrokerCoreTest, TimeThatGoesBackCountsAsTheLatest) {
   const Joined a = join("a", 1);
   (void)advance_by(1s);

@@ -57,7 +57,10 @@ TEST(BrokerOptions, LimitsThatContradictEachOtherAreRefusedNamingBothKeys) {
   };
   for (const Case& each : {Case{{"--beat-interval", "1250ms"}, "beat-interval", "suspect-after"},
                            Case{{"--suspect-after", "3s"}, "suspect-after", "down-after"},
-                           Case{{"--lease-margin", "2750ms"}, "lease-margin", "down-after"}}) {
+                           Case{{"--lease-margin", "2750ms"}, "lease-margin", "down-after"},
+                           Case{{"--lease-margin", "249ms"}, "lease-margin", "beat-interval"},
+                           Case{{"--reconnect-grace", "3001ms"}, "reconnect-grace", "down-after"},
+                           Case{{"--recovery", "2999ms"}, "recovery", "down-after"}}) {
     const auto options = read(each.arguments);
     ASSERT_FALSE(options);
     EXPECT_EQ(options.error().code, Errc::kUsage);
@@ -69,9 +72,13 @@ TEST(BrokerOptions, LimitsThatContradictEachOtherAreRefusedNamingBothKeys) {
   EXPECT_FALSE(read({"--down-after", "31s"}));
   EXPECT_TRUE(read({"--down-after", "30s"}));
   EXPECT_TRUE(read({"--lease-margin", "2749ms"}));
+  EXPECT_TRUE(read({"--lease-margin", "250ms"}));
+  EXPECT_TRUE(read({"--reconnect-grace", "3s"}));
+  EXPECT_TRUE(read({"--recovery", "3s"}));
+  EXPECT_TRUE(read({"--recovery", "29s", "--down-after", "30s"}));
 }
 
-TEST(BrokerOptions, RecoveryIsNoShorterThanAVerdictNorTheLeaseMarginThanABeat) {
+TEST(BrokerOptions, WhatIsNotGivenFollowsTheLongerBounds) {
   EXPECT_EQ(read({"--down-after", "10s"})->cluster.recovery, 10s);
   EXPECT_EQ(read({"--recovery", "8s"})->cluster.recovery, 8s);
   const auto slow = read({"--down-after", "30s"})->cluster;

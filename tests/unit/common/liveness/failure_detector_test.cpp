@@ -184,6 +184,7 @@ TEST(FailureDetectorEvidenceTest, TheEarlierDeadlineIsTheCause) {
 
 TEST_F(FailureDetectorTest, ALateObserverStartsEveryDeadlineAnew) {
   detector.watch(kB, kStart);
+  detector.set_outsider(true);  // so that both, all there are, are judged
   EXPECT_EQ(detector.advance(kStart + 2s), (Changes{suspect(kA), suspect(kB)}));
   EXPECT_EQ(detector.heard_from(kB, kStart + 3s, kStart + 3s), alive(kB));
   detector.observer_late(1500ms, kStart + 6s);
@@ -282,6 +283,232 @@ TEST_F(FailureDetectorTest, ChangesComeInOrderOfIncarnation) {
   detector.watch(Incarnation{3}, kStart + 1s);
   EXPECT_EQ(detector.advance(kStart + 3s),
             (Changes{suspect(kA), suspect(Incarnation{3}), suspect(Incarnation{7})}));
+}
+
+// --- what is seen of many at once ---
+
+/// Nodes 1 to n that joined at the start; those told to be are heard again and again.
+class ManyNodes {
+ public:
+  explicit ManyNodes(std::uint64_t full, std::uint64_t light = 0) {
+    for (std::uint64_t i = 1; i <= full + light; ++i) {
+      detector.watch(Incarnation{i}, kStart, i > full);
+    }
+  }
+  /// Their newest echo is of a beat sent at `sent`.
+  Changes hear(std::uint64_t first, std::uint64_t last, Duration sent) {
+    Changes changes;
+    for (std::uint64_t i = first; i <= last; ++i) {
+      const auto change = detector.heard_from(Incarnation{i}, kStart + sent, kStart + sent);
+      if (change) changes.push_back(*change);
+    }
+    return changes;
+  }
+  Changes at(Duration when) { return detector.advance(kStart + when); }
+  std::size_t down_at(Duration when) {
+    std::size_t down = 0;
+    for (const LivenessChange& change : at(when)) down += change.now == Liveness::kDown ? 1 : 0;
+    return down;
+  }
+
+  FailureDetector detector{kSettings};
+};
+
+TEST(ManyAtOnceTest, VerdictsWaitOneMoreBoundFromThreeAndMoreThanAThirdOn) {
+  struct Case {
+    const char* name;
+    std::uint64_t full, light, silent;  // the first of them
+    bool waits;
+  };
+  // clang-format off
+  for (const Case& c : {Case{"two of two and a light one", 2, 1, 2, false},
+                        Case{"two of four",      4, 0, 2, false},
+                        Case{"three of four",    4, 0, 3, true},
+                        Case{"three of eight",   8, 0, 3, true},
+                        Case{"three of nine, a third", 9, 0, 3, false},
+                        Case{"four of nine",     9, 0, 4, true},
+                        Case{"three of eight, and light ones", 8, 9, 3, true},
+                        Case{"light ones are not counted", 3, 4, 2, false}}) {
+    // clang-format on
+    SCOPED_TRACE(c.name);
+    ManyNodes nodes{c.full, c.light};
+    const std::uint64_t all = c.full + c.light;
+    for (const Duration sent : {1s, 2s, 3s, 4s, 5s, 6s, 7s, 8s, 9s, 10s}) {
+      (void)nodes.hear(c.silent + 1, all, sent);
+      (void)nodes.at(sent);
+      const bool past = sent >= (c.waits ? 10s : 5s);
+      EXPECT_EQ(nodes.detector.liveness(kA), past        ? Liveness::kDown
+                                             : sent < 2s ? Liveness::kAlive
+                                                         : Liveness::kSuspect)
+          << to_ms(sent);
+      EXPECT_EQ(nodes.detector.doubt(),
+                c.waits && sent >= 2s && !past ? Doubt::kMany : Doubt::kNone);
+    }
+  }
+}
+
+TEST(ManyAtOnceTest, TheVerdictThatWaitedFallsExactlyAfterTheSecondBound) {
+  ManyNodes nodes{4};
+  (void)nodes.hear(4, 4, 1s);
+  (void)nodes.at(2s);
+  (void)nodes.hear(4, 4, 9s);
+  EXPECT_EQ(nodes.at(10s - 1ns), Changes{});
+  EXPECT_EQ(nodes.detector.next_deadline(), kStart + 10s);
+  EXPECT_EQ(nodes.at(10s), (Changes{silent(Incarnation{1}, 10s), silent(Incarnation{2}, 10s),
+                                    silent(Incarnation{3}, 10s)}));
+}
+
+TEST(ManyAtOnceTest, TogetherIsWithinTwoBeats) {
+  for (const auto& [apart, waits] : {std::pair{500ms + 0ns, true}, std::pair{500ms + 1ns, false}}) {
+    SCOPED_TRACE(apart.count());
+    ManyNodes nodes{4};
+    (void)nodes.hear(3, 3, apart);
+    (void)nodes.hear(4, 4, 4s);
+    for (const Duration when : {2s + 0ns, 2s + apart, 4s + 0ns}) EXPECT_EQ(nodes.down_at(when), 0u);
+    EXPECT_EQ(nodes.down_at(5s), waits ? 0u : 2u);
+  }
+}
+
+TEST(ManyAtOnceTest, WhoTurnsSuspectWhileTheManyAreHeldIsHeldToo) {
+  ManyNodes nodes{6};
+  (void)nodes.hear(4, 6, 2s);
+  EXPECT_EQ(nodes.down_at(2s), 0u);
+  (void)nodes.hear(5, 6, 3s);
+  EXPECT_EQ(nodes.down_at(4s), 0u);  // the fourth turns suspect
+  (void)nodes.hear(5, 6, 12s);
+  EXPECT_EQ(nodes.down_at(10s), 3u);
+  EXPECT_EQ(nodes.detector.liveness(Incarnation{4}), Liveness::kSuspect);
+  EXPECT_EQ(nodes.down_at(12s - 1ns), 0u);
+  EXPECT_EQ(nodes.at(12s).front(), silent(Incarnation{4}, 10s));
+}
+
+TEST(ManyAtOnceTest, OneOfTheManyThatIsHeardIsJudgedAsAnyoneAfterwards) {
+  for (const auto& [heard, is_held] : {std::pair{5s - 1ns, true}, std::pair{5s + 0ns, false}}) {
+    SCOPED_TRACE(heard.count());
+    ManyNodes nodes{4};
+    (void)nodes.hear(4, 4, 1s);
+    (void)nodes.at(2s);
+    EXPECT_EQ(nodes.hear(1, 1, heard), Changes{alive(kA)});
+    (void)nodes.hear(4, 4, heard + 1s);
+    (void)nodes.at(heard + 2s);  // until 7 s whoever turns suspect is held with the many
+    (void)nodes.hear(4, 4, 9s);
+    EXPECT_EQ(nodes.down_at(heard + 5s - 1ns), 0u);
+    (void)nodes.at(10s);
+    EXPECT_EQ(nodes.detector.liveness(kA), is_held ? Liveness::kSuspect : Liveness::kDown);
+  }
+}
+
+TEST(ManyAtOnceTest, AClosingOfANodeThatIsHeardIsJudgedAsAlways) {
+  ManyNodes nodes{5};
+  (void)nodes.hear(4, 5, 1s);
+  (void)nodes.at(2s);
+  nodes.detector.connection_closed(Incarnation{4}, kStart + 2s);
+  EXPECT_EQ(nodes.at(2500ms), Changes{closed(Incarnation{4}, 1500ms, 500ms)});
+}
+
+TEST(ManyAtOnceTest, AClosingOfOneOfTheManyGetsDownAfter) {
+  ManyNodes nodes{4};
+  (void)nodes.hear(4, 4, 1s);
+  (void)nodes.at(2s);
+  nodes.detector.connection_closed(kA, kStart + 3s);
+  (void)nodes.hear(4, 4, 7s);
+  EXPECT_EQ(nodes.at(8s - 1ns), Changes{});
+  EXPECT_EQ(nodes.at(8s), Changes{closed(kA, 8s, 5s)});
+}
+
+TEST(AllSilentTest, NobodyIsJudgedUntilOneIsHeardThenEveryDeadlineStartsAnew) {
+  ManyNodes nodes{2};
+  EXPECT_EQ(nodes.at(2s), (Changes{suspect(kA), suspect(kB)}));
+  EXPECT_EQ(nodes.detector.doubt(), Doubt::kAll);
+  EXPECT_EQ(nodes.detector.next_deadline(), std::nullopt);
+  EXPECT_EQ(nodes.at(1h), Changes{});
+
+  EXPECT_EQ(nodes.hear(2, 2, 1h), Changes{alive(kB)});
+  EXPECT_LE(nodes.detector.next_deadline(), kStart + 1h);
+  EXPECT_EQ(nodes.at(1h), Changes{});
+  EXPECT_EQ(nodes.detector.doubt(), Doubt::kNone);
+  (void)nodes.hear(2, 2, 1h + 4s);
+  EXPECT_EQ(nodes.at(1h + 5s - 1ns), Changes{});
+  EXPECT_EQ(nodes.at(1h + 5s), Changes{silent(kA, 1h + 5s)});
+}
+
+TEST(AllSilentTest, OneNodeAloneIsJudged) {
+  ManyNodes nodes{1};
+  EXPECT_EQ(nodes.down_at(5s), 1u);
+}
+
+TEST(AllSilentTest, ALightNodeThatIsHeardHasTheRestJudged) {
+  ManyNodes nodes{2, 1};
+  (void)nodes.hear(3, 3, 1s);
+  (void)nodes.at(2s);
+  (void)nodes.hear(3, 3, 4s);
+  EXPECT_EQ(nodes.down_at(5s - 1ns), 0u);
+  EXPECT_EQ(nodes.down_at(5s), 2u);
+}
+
+TEST(AllSilentTest, AJoinAndALeaveAreHeardToo) {
+  ManyNodes joined{2};
+  (void)joined.at(2s);
+  joined.detector.watch(Incarnation{3}, kStart + 20s);
+  EXPECT_EQ(joined.at(20s), Changes{});
+  (void)joined.hear(3, 3, 24s);
+  EXPECT_EQ(joined.down_at(25s - 1ns), 0u);
+  EXPECT_EQ(joined.down_at(25s), 2u);
+
+  ManyNodes left{2};
+  (void)left.at(2s);
+  left.detector.forget(kB);
+  EXPECT_EQ(left.at(20s), Changes{});
+  EXPECT_EQ(left.down_at(25s - 1ns), 0u);
+  EXPECT_EQ(left.down_at(25s), 1u);
+}
+
+TEST(AllSilentTest, WhoClosedWhileItWasHeardIsJudgedAndTheRestIsNot) {
+  FailureDetector patient{
+      {.beat_interval = 250ms, .suspect_after = 2s, .down_after = 5s, .reconnect_grace = 4s}};
+  for (const std::uint64_t i : {1u, 2u, 3u}) patient.watch(Incarnation{i}, kStart);
+  patient.connection_closed(kA, kStart + 1s);
+  (void)patient.advance(kStart + 2s);
+  EXPECT_EQ(patient.doubt(), Doubt::kAll);
+  EXPECT_EQ(patient.next_deadline(), kStart + 5s);
+  EXPECT_EQ(patient.advance(kStart + 5s), Changes{closed(kA, 5s, 4s)});
+  EXPECT_EQ(patient.advance(kStart + 1h), Changes{});
+}
+
+TEST(AllSilentTest, ClosingsOfTheSilentWaitAndGetDownAfterOnceOneIsHeard) {
+  ManyNodes nodes{3};
+  (void)nodes.at(2s);
+  nodes.detector.connection_closed(kA, kStart + 4s);
+  EXPECT_EQ(nodes.at(30s), Changes{});
+  EXPECT_EQ(nodes.detector.resumed(kB, kStart + 30s), alive(kB));
+  EXPECT_EQ(nodes.at(30s), Changes{});
+  nodes.detector.connection_closed(Incarnation{3}, kStart + 31s);
+  (void)nodes.hear(2, 2, 34s);
+  EXPECT_EQ(nodes.at(35s - 1ns), Changes{});
+  EXPECT_EQ(nodes.detector.resumed(Incarnation{3}, kStart + 35s), alive(Incarnation{3}));
+  EXPECT_EQ(nodes.at(35s).front(), closed(kA, 35s, 31s));
+}
+
+TEST(AllSilentTest, OneThatFlapsDoesNotKeepTheDeadAlive) {
+  ManyNodes nodes{2};
+  (void)nodes.at(2s);
+  std::size_t down = 0;
+  for (const Duration when : {3s, 6s, 9s, 12s, 15s}) {
+    (void)nodes.hear(2, 2, when);
+    down += nodes.down_at(when);
+    EXPECT_EQ(down, when == 15s ? 1u : 0u) << to_ms(when);  // three times anew, and no more
+    (void)nodes.at(when + 2s);
+  }
+  EXPECT_EQ(nodes.detector.liveness(kA), Liveness::kDown);
+}
+
+TEST(AllSilentTest, AnOutsiderThatWaitsForAVerdictGetsItAfterOneMoreBound) {
+  ManyNodes nodes{2};
+  (void)nodes.at(2s);
+  nodes.detector.set_outsider(true);
+  EXPECT_EQ(nodes.at(60s), Changes{});
+  EXPECT_EQ(nodes.down_at(65s - 1ns), 0u);
+  EXPECT_EQ(nodes.down_at(65s), 2u);
 }
 
 // Whatever the interleaving: down at most once and nothing afterwards, no two equal changes in a
