@@ -15,9 +15,6 @@ namespace {
 constexpr int kMessagesPerTurnMax = 256;
 // While libzmq takes nothing there is no event to wait for.
 constexpr Duration kRetryInterval = std::chrono::milliseconds{2};
-// ZMTP's own heartbeat only reaps dead sockets: beyond twice any down_after that a broker accepts,
-// and below the 65 s at which its field overflows.
-constexpr Duration kReapAfter = std::chrono::seconds{64};
 // Records are told together, and so few at once that a beat does not wait for them.
 constexpr Duration kRecordsInterval = std::chrono::milliseconds{20};
 constexpr int kRecordFramesAtOnce = 2;
@@ -322,6 +319,9 @@ void NodeLoop::carry_out(NodeCore::Effects effects) {
           } else if constexpr (std::is_same_v<Effect, node_effect::Interrupted>) {
             spdlog::warn("connection to the broker at {} lost; connecting again",
                          settings_.endpoint);
+          } else if constexpr (std::is_same_v<Effect, node_effect::BrokerSilent>) {
+            spdlog::warn("nothing heard for {:.0f} ms on a connection that stands: given up",
+                         to_ms(e.last_heard));
           } else if constexpr (std::is_same_v<Effect, node_effect::Fenced>) {
             recorder_.fenced(e.old_incarnation);
             spdlog::warn("fenced: {}; remote links broken, incarnation {} becomes {}", e.why,
@@ -367,9 +367,9 @@ void NodeLoop::end(std::optional<Error> failure) {
 
 void NodeLoop::open(std::optional<net::DealerSocket>& socket) {
   socket.reset();
-  auto opened = net::DealerSocket::connect(
-      context_, settings_.endpoint,
-      {.zmtp_heartbeat_timeout = kReapAfter, .linger = std::chrono::milliseconds{100}});
+  auto opened = net::DealerSocket::connect(context_, settings_.endpoint,
+                                           {.zmtp_heartbeat_timeout = settings_.core.reap_after,
+                                            .linger = std::chrono::milliseconds{100}});
   if (opened) {
     socket.emplace(std::move(*opened));
   } else {

@@ -21,6 +21,14 @@ class BeatBook {
 
   [[nodiscard]] bool was_sent(std::uint64_t number) const { return number <= newest_; }
 
+  /// Sent since the newest echo; at most `unechoed_max`.
+  [[nodiscard]] std::size_t unechoed() const { return unechoed_.size(); }
+  /// When the first of those was sent.
+  [[nodiscard]] std::optional<TimePoint> unechoed_since() const {
+    if (unechoed_.empty()) return std::nullopt;
+    return unechoed_.front();
+  }
+
   /// When the echoed beat was sent, if this echo is newer than all before it and the beat is still
   /// remembered. Forgets it and all older ones.
   [[nodiscard]] std::optional<TimePoint> record_echo(std::uint64_t number);

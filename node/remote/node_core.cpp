@@ -365,8 +365,10 @@ NodeCore::Effects NodeCore::advance(TimePoint now) {
     effects.push_back(CertifyTurn{});
   }
   if (const auto isolated = isolated_at(); isolated && now >= *isolated) {
-    fence("no broker for " + to_string(settings_.isolation_timeout), effects);
+    fence("no broker for " + to_string(settings_.isolation_timeout), now, effects);
     effects.push_back(OpenControl{});
+  } else if (const auto silent = control_silent_at(); silent && now >= *silent) {
+    give_up_control(now, effects);
   }
   for (auto& [incarnation, peer] : peers_) {
     const auto due = peer.session.next_deadline();
@@ -400,6 +402,7 @@ std::optional<TimePoint> NodeCore::next_deadline() const {
   if (!turn_asked_) consider(beat_due_);
   consider(leave_deadline_);
   consider(isolated_at());
+  consider(control_silent_at());
   if (attached_ && stands_on_control()) {
     for (const auto& [incarnation, peer] : peers_) consider(peer.session.next_deadline());
   }

@@ -106,6 +106,10 @@ struct Unsuitable {
 };
 /// The broker could not be reached any more; the node tries again.
 struct Interrupted {};
+/// A control connection that stands is given up for another; for the log.
+struct BrokerSilent {
+  Duration last_heard;
+};
 /// The node had to give up its incarnation and joins anew with another.
 struct Fenced {
   Incarnation old_incarnation, fresh;
@@ -123,7 +127,8 @@ using NodeEffect =
                  node_effect::Undeliverable, node_effect::UndeliverableUnseen, node_effect::Joined,
                  node_effect::Lease, node_effect::KeepRecords, node_effect::RecordsArrived,
                  node_effect::CancelConversation, node_effect::Refused, node_effect::Unsuitable,
-                 node_effect::Interrupted, node_effect::Fenced, node_effect::Left>;
+                 node_effect::Interrupted, node_effect::BrokerSilent, node_effect::Fenced,
+                 node_effect::Left>;
 
 /// One node's side of the cluster: membership, beats, a session with each peer, and the ties
 /// (links, monitors, spawns) of its processes to those of others.
@@ -142,6 +147,10 @@ using NodeEffect =
 /// incarnation it has and reports the peers it shares state with and the deaths it knows; sessions
 /// go on where they were. A peer that the broker expects is waited for.
 ///
+/// A control connection that stands but brings no echo of its beats for the cluster's down_after is
+/// given up for another one, long before ZMTP notices; nobody is dead for it. While no control
+/// connection stands there is no lease: peers may be told of this node's end within the grace.
+///
 /// A node that was declared down, or found no broker for `isolation_timeout`, is fenced: its ties
 /// break with noconnection on its own side too, and it joins anew under a fresh incarnation.
 ///
@@ -159,6 +168,12 @@ class NodeCore {
     Session::Settings session = {};
     /// Longer than the cluster's down_after and recovery together, or joining ends in Unsuitable.
     Duration isolation_timeout = std::chrono::seconds{60};
+    /// When ZMTP itself gives up a silent connection, which only reaps dead sockets: beyond twice
+    /// the cluster's down_after, or joining ends in Unsuitable; at most the 65 s of its field.
+    Duration reap_after = std::chrono::seconds{64};
+    /// A turn longer than this is taken off its worker's hands; shorter than the cluster's
+    /// down_after, or joining ends in Unsuitable.
+    Duration turn_max = std::chrono::milliseconds{500};
     Duration leave_bound = std::chrono::seconds{2};  // waits so long for acknowledgements
     std::size_t frames_per_flush_max = 64;           // of one peer
     /// What may wait for one peer; beyond it envelopes to it are deferred, other signals are not.
@@ -248,7 +263,12 @@ class NodeCore {
   static constexpr std::size_t kDeferredMax = 65536;  // to one peer; beyond it: rejected
 
   void join(TimePoint now, Effects& effects);
-  [[nodiscard]] bool suits(const ClusterSettings& cluster) const;
+  [[nodiscard]] std::optional<std::string> why_unsuitable(const ClusterSettings& cluster) const;
+  /// The control connection is gone, or given up.
+  void lose_control(Effects& effects);
+  /// When the control connection is given up unless something is heard on it.
+  [[nodiscard]] std::optional<TimePoint> control_silent_at() const;
+  void give_up_control(TimePoint now, Effects& effects);
   void welcomed(control::Welcome welcome, TimePoint now, Effects& effects);
   void begin_epoch(Effects& effects);
   void remember_missing(const std::map<Incarnation, Member>& listed, bool new_epoch, TimePoint now);
@@ -260,7 +280,7 @@ class NodeCore {
   void heard_echo(std::uint64_t number, Effects& effects);
   void mark_records(std::uint64_t beat);
   /// Breaks every remote tie and takes a new incarnation; the caller sees to the joining.
-  void fence(std::string why, Effects& effects);
+  void fence(std::string why, TimePoint now, Effects& effects);
   void leave_when_settled(TimePoint now, Effects& effects);
   void publish(Effects& effects) const;
 
@@ -278,7 +298,8 @@ class NodeCore {
   void bury_unsettled(const Session& session, Effects& effects) const;
   void break_ties(Incarnation incarnation, Peer& peer, const std::optional<Evidence>& evidence,
                   Effects& effects) const;
-  void lose_all_peers(Effects& effects);  // because we are out of the cluster ourselves
+  void lose_all_peers(TimePoint now, Effects& effects);  // we are out of the cluster ourselves
+  [[nodiscard]] Evidence since_heard(EvidenceSource source, TimePoint now) const;
   void drop_unlisted_peers(const std::optional<Evidence>& evidence, Effects& effects);
   void answer_unreachable(const Signal& signal, Effects& effects);
   [[nodiscard]] std::optional<std::string> why_not_to_travel(const Envelope& envelope) const;
@@ -309,9 +330,11 @@ class NodeCore {
   std::set<Incarnation> reported_;              // peers, by the latest join
   bool report_due_ = false;                     // a peer came up that the broker does not list
 
-  BeatBook beats_;                         // ours, of this incarnation and epoch
-  std::uint64_t broker_beat_ = 0;          // number of the newest that was read
-  std::optional<TimePoint> broker_heard_;  // its welcome, or our sending of what it echoed last
+  BeatBook beats_;                          // ours, of this incarnation and epoch
+  std::uint64_t broker_beat_ = 0;           // number of the newest that was read
+  std::optional<TimePoint> broker_heard_;   // its welcome, or our sending of what it echoed last
+  std::optional<TimePoint> control_since_;  // the welcome that came on it, or our latest join
+  Duration join_patience_{};                // of an unanswered join, from the second one on
   std::optional<TimePoint> beat_due_;
   bool turn_asked_ = false;
 

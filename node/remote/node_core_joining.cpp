@@ -14,6 +14,7 @@ using namespace node_effect;
 // Those who went and are remembered; as many as a join may report.
 constexpr std::size_t kDepartedMax = wire::kPeersMax;
 constexpr std::size_t kUnechoedBeatsMax = 1024;
+constexpr int kPatienceMax = 8;  // times down_after, for a join that nobody answers
 // Of the envelopes that a lost session leaves, told one by one; the rest is counted.
 constexpr std::size_t kUnsettledTold = 256;
 
@@ -60,6 +61,7 @@ NodeCore::Effects NodeCore::on_control_connected(TimePoint now) {
 
 void NodeCore::join(TimePoint now, Effects& effects) {
   phase_ = Phase::kJoining;
+  control_since_ = now;
   beat_due_.reset();  // until the welcome
   report_due_ = false;
   control::Join frame{.name = settings_.name,
@@ -87,25 +89,55 @@ void NodeCore::join(TimePoint now, Effects& effects) {
 NodeCore::Effects NodeCore::on_control_closed(TimePoint now) {
   Effects effects;
   if (phase_ == Phase::kEnded) return effects;
-  const bool was_joined = phase_ == Phase::kJoined;
-  beat_due_.reset();
-  turn_asked_ = false;
   if (phase_ == Phase::kLeaving) {  // there is nobody left to take leave of
     phase_ = Phase::kEnded;
     effects.push_back(Left{});
     return effects;
   }
-  phase_ = Phase::kConnecting;
-  if (was_joined) {
-    publish(effects);
-    effects.push_back(Interrupted{});
-  }
-  effects.push_back(OpenControl{});
+  lose_control(effects);
   if (leave_wanted_) {
     auto more = leave(now);
     std::move(more.begin(), more.end(), std::back_inserter(effects));
   }
   return effects;
+}
+
+/// The broker may have seen its closing too: its verdict then comes after the grace, which may be
+/// sooner than the lease would end.
+void NodeCore::lose_control(Effects& effects) {
+  const bool was_joined = phase_ == Phase::kJoined;
+  phase_ = Phase::kConnecting;
+  beat_due_.reset();
+  turn_asked_ = false;
+  effects.push_back(Lease{TimePoint::min()});
+  if (was_joined) {
+    publish(effects);
+    effects.push_back(Interrupted{});
+  }
+  effects.push_back(OpenControl{});
+}
+
+/// Beats are counted as well as time: a node that was stopped, or whose scheduler hangs, has sent
+/// few, and must not blame the connection.
+std::optional<TimePoint> NodeCore::control_silent_at() const {
+  if (!cluster_ || !control_since_) return std::nullopt;
+  if (phase_ == Phase::kJoining) return *control_since_ + join_patience_;
+  if (phase_ != Phase::kAttaching && phase_ != Phase::kJoined) return std::nullopt;
+  const Duration beat = std::max(cluster_->beat_interval, Duration{1});  // it is the broker's word
+  const auto enough = std::max<Duration::rep>(cluster_->down_after / beat / 2, 2);
+  if (beats_.unechoed() < static_cast<std::size_t>(enough)) return std::nullopt;
+  return std::max(*beats_.unechoed_since(), *control_since_) + cluster_->down_after;
+}
+
+/// With it the data connection, which went the same way: nothing tells that one's silence.
+void NodeCore::give_up_control(TimePoint now, Effects& effects) {
+  effects.push_back(BrokerSilent{since_heard(EvidenceSource::kHeartbeatsMissed, now).last_heard});
+  if (phase_ == Phase::kJoining) {
+    join_patience_ = std::min(2 * join_patience_, kPatienceMax * cluster_->down_after);
+  }
+  lose_control(effects);
+  attached_ = false;
+  effects.push_back(CloseData{});
 }
 
 NodeCore::Effects NodeCore::on_data_connected(TimePoint) {
@@ -144,7 +176,7 @@ NodeCore::Effects NodeCore::on_control(std::string_view bytes, TimePoint now) {
                    phase_ = Phase::kEnded;
                    members_.clear();
                    publish(effects);
-                   lose_all_peers(effects);
+                   lose_all_peers(now, effects);
                    effects.push_back(node_effect::Refused{refused.code, std::move(refused.text)});
                  },
                  [&](control::BrokerBeat& beat) {
@@ -164,7 +196,7 @@ NodeCore::Effects NodeCore::on_control(std::string_view bytes, TimePoint now) {
                  },
                  [&](control::Unknown&) {
                    if (phase_ == Phase::kConnecting) return;
-                   fence("the broker does not know this incarnation any more", effects);
+                   fence("the broker does not know this incarnation any more", now, effects);
                    // A new connection: on this one more answers to the old one's frames may come.
                    effects.push_back(OpenControl{});
                  },
@@ -187,24 +219,38 @@ NodeCore::Effects NodeCore::on_data_control(std::string_view bytes, TimePoint no
   return effects;
 }
 
-bool NodeCore::suits(const ClusterSettings& cluster) const {
-  return settings_.isolation_timeout > cluster.down_after + cluster.recovery;
+std::optional<std::string> NodeCore::why_unsuitable(const ClusterSettings& cluster) const {
+  const std::string down_after = "the broker's down-after (" + to_string(cluster.down_after) + ")";
+  if (settings_.isolation_timeout <= cluster.down_after + cluster.recovery) {
+    return "isolation-timeout is " + to_string(settings_.isolation_timeout) +
+           ", but must be longer than " + down_after + " and recovery (" +
+           to_string(cluster.recovery) + ") together";
+  }
+  if (settings_.turn_max >= cluster.down_after) {
+    return "turn-max is " + to_string(settings_.turn_max) + ", but must be shorter than " +
+           down_after + ", or one long turn looks like this node's death";
+  }
+  if (settings_.reap_after <= 2 * cluster.down_after) {
+    return "this node gives up silent connections after " + to_string(settings_.reap_after) +
+           ", which must be longer than twice " + down_after;
+  }
+  return std::nullopt;
 }
 
 void NodeCore::welcomed(control::Welcome welcome, TimePoint now, Effects& effects) {
-  if (!suits(welcome.settings)) {
+  if (auto why = why_unsuitable(welcome.settings)) {
     phase_ = Phase::kEnded;
     effects.push_back(SendControl{wire::encode(ControlFrame{control::Leave{}})});
-    lose_all_peers(effects);
-    effects.push_back(Unsuitable{"isolation-timeout is " + to_string(settings_.isolation_timeout) +
-                                 ", but must be longer than the broker's down-after (" +
-                                 to_string(welcome.settings.down_after) + ") and recovery (" +
-                                 to_string(welcome.settings.recovery) + ") together"});
+    lose_all_peers(now, effects);
+    effects.push_back(Unsuitable{*std::move(why)});
     return;
   }
   const bool new_epoch = epoch_ != welcome.epoch;
   const bool resumed = epoch_.has_value();
+  const Evidence unlisted = since_heard(EvidenceSource::kRecovery, now);
   phase_ = Phase::kAttaching;
+  control_since_ = now;
+  join_patience_ = welcome.settings.down_after;
   resumed_ = resumed;
   epoch_ = welcome.epoch;
   version_ = welcome.version;
@@ -232,10 +278,7 @@ void NodeCore::welcomed(control::Welcome welcome, TimePoint now, Effects& effect
   std::erase_if(members_, [&](const auto& entry) { return !members.contains(entry.first); });
   publish(effects);
   std::optional<Evidence> evidence;
-  if (new_epoch && resumed) {
-    evidence =
-        Evidence{EvidenceSource::kRecovery, Duration::zero(), Duration::zero(), Duration::zero()};
-  }
+  if (new_epoch && resumed) evidence = unlisted;
   std::swap(members_, members);
   drop_unlisted_peers(evidence, effects);
   publish(effects);
@@ -325,8 +368,9 @@ std::optional<TimePoint> NodeCore::isolated_at() const {
   return *broker_heard_ + settings_.isolation_timeout;
 }
 
-void NodeCore::fence(std::string why, Effects& effects) {
+void NodeCore::fence(std::string why, TimePoint now, Effects& effects) {
   const Incarnation old = incarnation_;
+  const Evidence evidence = since_heard(EvidenceSource::kIsolated, now);
   incarnation_ = Incarnation{tokens_.next()};
   secret_ = tokens_.next();
   epoch_.reset();
@@ -341,7 +385,7 @@ void NodeCore::fence(std::string why, Effects& effects) {
   phase_ = Phase::kConnecting;
   effects.push_back(Lease{TimePoint::min()});
   publish(effects);
-  lose_all_peers(effects);
+  while (!peers_.empty()) peer_lost(peers_.begin()->first, evidence, effects);
   effects.push_back(Fenced{old, incarnation_, std::move(why)});
   effects.push_back(CloseData{});
 }
@@ -372,9 +416,7 @@ void NodeCore::changed(control::Changes changes, TimePoint now, Effects& effects
   if (changes.version.value() != version_.value() + 1) {
     // A broker never skips one on a connection that stands: ask for the whole list again.
     ++counters_.malformed_frames;
-    phase_ = Phase::kConnecting;
-    beat_due_.reset();
-    effects.push_back(OpenControl{});
+    lose_control(effects);
     return;
   }
   version_ = changes.version;
@@ -460,13 +502,15 @@ void NodeCore::break_ties(Incarnation incarnation, Peer& peer,
   }
 }
 
-void NodeCore::lose_all_peers(Effects& effects) {
-  while (!peers_.empty()) {
-    peer_lost(
-        peers_.begin()->first,
-        Evidence{EvidenceSource::kIsolated, Duration::zero(), Duration::zero(), Duration::zero()},
-        effects);
-  }
+void NodeCore::lose_all_peers(TimePoint now, Effects& effects) {
+  const Evidence evidence = since_heard(EvidenceSource::kIsolated, now);
+  while (!peers_.empty()) peer_lost(peers_.begin()->first, evidence, effects);
+}
+
+/// Of what this node concludes by itself: how long it has not heard its broker.
+Evidence NodeCore::since_heard(EvidenceSource source, TimePoint now) const {
+  const Duration silence = broker_heard_ ? now - *broker_heard_ : Duration::zero();
+  return {source, silence, silence, Duration::zero()};
 }
 
 }  // namespace liminal

@@ -795,10 +795,10 @@ TEST_F(NodeCoreTest, WithoutABrokerForTheIsolationTimeoutItFencesItself) {
   note(core.on_signal(signal::Monitor{local(1), remote(2), MonitorId{1}}, now));
   lose_broker();
   effects_.clear();
-  EXPECT_EQ(core.next_deadline(), heard + 60s);
   now = heard + 60s - 1ns;
   note(core.advance(now));
   EXPECT_TRUE(take<node_effect::Fenced>().empty());
+  effects_.clear();
   note(core.advance(now += 1ns));
   ASSERT_EQ(take<node_effect::Fenced>().size(), 1u);
   EXPECT_NE(core.incarnation(), before);
@@ -809,6 +809,141 @@ TEST_F(NodeCoreTest, WithoutABrokerForTheIsolationTimeoutItFencesItself) {
   EXPECT_EQ(core.next_deadline(), std::nullopt) << "an incarnation that nobody knows can wait";
   note(core.on_control_connected(now));
   EXPECT_EQ(take_control<control::Join>().at(0).epoch, std::nullopt);
+}
+
+TEST_F(NodeCoreTest, ItsOwnEndIsToldWithHowLongItsBrokerHadBeenSilent) {
+  join();
+  beat();
+  control(control::BrokerBeat{1, 1});
+  note(core.on_signal(signal::Monitor{local(1), remote(2), MonitorId{1}}, now));
+  now += 1700ms;
+  control(control::Unknown{kEpoch});
+  const auto signals = delivered();
+  ASSERT_EQ(signals.size(), 1u);
+  EXPECT_EQ(std::get<signal::Down>(signals[0]).reason.evidence,
+            (Evidence{EvidenceSource::kIsolated, 1700ms, 1700ms, 0ms}));
+}
+
+// --- a control connection that stands, and on which nothing comes ---
+
+class HalfOpen : public NodeCoreTest {
+ protected:
+  /// Beats that nobody echoes, until just before `end`.
+  void beat_until(TimePoint end) {
+    for (; now < end; now += kCluster.beat_interval) beat();
+    now = end;
+  }
+};
+
+TEST_F(HalfOpen, IsGivenUpExactlyAtDownAfterAndResumedWithNothingLost) {
+  join();
+  beat();
+  control(control::BrokerBeat{1, 1});
+  note(core.on_signal(signal::Link{local(1), remote(1), LinkId{11}}, now));
+  const Incarnation before = core.incarnation();
+  now += 250ms;
+  const TimePoint first = now;  // of the beats that nobody echoes
+  beat_until(first + 3s - 1ns);
+  note(core.advance(now));
+  EXPECT_TRUE(take<node_effect::OpenControl>().empty());
+  effects_.clear();
+  note(core.advance(now += 1ns));
+  EXPECT_EQ(take<node_effect::OpenControl>().size(), 1u);
+  EXPECT_EQ(take<node_effect::CloseData>().size(), 1u) << "it went the same way";
+  EXPECT_EQ(take<node_effect::Interrupted>().size(), 1u);
+  EXPECT_EQ(take<node_effect::BrokerSilent>().at(0).last_heard, 3250ms);
+  EXPECT_EQ(take<node_effect::Lease>().at(0).until, TimePoint::min());
+  EXPECT_TRUE(delivered().empty()) << "nobody is dead for it";
+
+  note(core.on_control_connected(now));
+  const auto joins = take_control<control::Join>();
+  EXPECT_EQ(joins.at(0).incarnation, before);
+  EXPECT_EQ(joins.at(0).epoch, kEpoch);
+  control(control::Welcome{kEpoch,
+                           MembershipVersion{30},
+                           4712,
+                           kCluster,
+                           {member(kPeer, kPeerIncarnation, MemberState::kJoined)}});
+  EXPECT_EQ(take<node_effect::OpenData>().size(), 1u);
+  note(core.on_data_connected(now));
+  note(core.on_data_control(wire::encode(ControlFrame{control::Attached{}}), now));
+  EXPECT_TRUE(core.joined());
+  EXPECT_TRUE(delivered().empty());
+  EXPECT_EQ(core.ties(), 1u);
+}
+
+TEST_F(HalfOpen, AnEchoStartsTheSilenceAnew) {
+  join();
+  const TimePoint end = now + 20s;
+  for (std::uint64_t number = 1; now < end; ++number) {
+    beat();
+    if (number % 10 == 0) control(control::BrokerBeat{number, number});  // every 2.5 s
+    now += 250ms;
+  }
+  EXPECT_TRUE(take<node_effect::OpenControl>().empty());
+}
+
+TEST_F(HalfOpen, ANodeThatWasStoppedOrHangsBlamesItselfAndNotTheConnection) {
+  join();
+  beat();
+  now += 30s;  // neither beats nor turns
+  beat();
+  now += 10s;
+  note(core.advance(now));
+  EXPECT_TRUE(take<node_effect::OpenControl>().empty());
+}
+
+TEST_F(HalfOpen, TheConnectionThatFollowsGetsItsOwnDownAfter) {
+  join();
+  beat_until(now + 3s);
+  note(core.advance(now));
+  ASSERT_EQ(take<node_effect::OpenControl>().size(), 1u);
+  now += 1s;
+  note(core.on_control_connected(now));
+  const TimePoint welcomed = now;
+  resume_at(kEpoch, {member(kPeer, kPeerIncarnation, MemberState::kJoined)});
+  beat_until(welcomed + 3s - 1ns);
+  EXPECT_EQ(core.next_deadline(), now + 1ns);
+  EXPECT_TRUE(take<node_effect::OpenControl>().empty());
+  note(core.advance(now += 1ns));
+  EXPECT_EQ(take<node_effect::OpenControl>().size(), 1u);
+}
+
+TEST_F(HalfOpen, AResumeThatNobodyAnswersIsTriedOnAnotherConnectionMoreAndMoreRarely) {
+  join();
+  note(core.on_control_closed(now));
+  effects_.clear();
+  for (const Duration patience : {3s, 6s, 12s, 24s}) {
+    note(core.on_control_connected(now));
+    EXPECT_EQ(take_control<control::Join>().size(), 1u);
+    EXPECT_EQ(core.next_deadline(), std::min(now + patience, TimePoint{100s} + 60s));
+    note(core.advance(now + patience - 1ns));
+    EXPECT_TRUE(take<node_effect::OpenControl>().empty());
+    note(core.advance(now += patience));
+    EXPECT_EQ(take<node_effect::OpenControl>().size(), 1u);
+  }
+}
+
+TEST_F(HalfOpen, AFirstJoinIsWaitedFor) {
+  note(core.start(now));
+  note(core.on_control_connected(now));
+  EXPECT_EQ(core.next_deadline(), std::nullopt) << "nobody has told it a bound yet";
+}
+
+TEST_F(NodeCoreTest, ALeaseEndsWhenTheControlConnectionCloses) {
+  join();
+  beat();
+  control(control::BrokerBeat{1, 1});
+  (void)take<node_effect::Lease>();
+  note(core.on_control_closed(now));
+  EXPECT_EQ(take<node_effect::Lease>().at(0).until, TimePoint::min());
+  note(core.on_control_connected(now));
+  resume_at(kEpoch, {});
+  EXPECT_TRUE(take<node_effect::Lease>().empty()) << "a welcome alone is no lease";
+  beat();
+  control(control::BrokerBeat{2, 2});
+  EXPECT_EQ(take<node_effect::Lease>().at(0).until,
+            now + kCluster.down_after - kCluster.lease_margin);
 }
 
 TEST_F(NodeCoreTest, BeatsWithoutEchoesDoNotKeepIsolationAway) {
@@ -837,6 +972,33 @@ TEST_F(NodeCoreTest, AnIsolationTimeoutThatTheClusterCannotBearEndsTheNode) {
   EXPECT_NE(unsuitable[0].text.find("isolation-timeout is 1m"), std::string::npos)
       << unsuitable[0].text;
   EXPECT_EQ(take_control<control::Leave>().size(), 1u);
+}
+
+TEST_F(NodeCoreTest, BoundsThatDoNotGoWithTheClustersEndTheNodeNamingBoth) {
+  struct Case {
+    Duration turn_max, reap_after, isolation_timeout;
+    const char* wrong;  // nullptr: nothing
+  };
+  for (const Case& each :
+       {Case{3s - 1ns, 6s + 1ns, 3s + 1ns, nullptr}, Case{3s, 6s + 1ns, 3s + 1ns, "turn-max is 3s"},
+        Case{3s - 1ns, 6s, 3s + 1ns, "silent connections after 6s"},
+        Case{3s - 1ns, 6s + 1ns, 3s, "isolation-timeout is 3s"}}) {
+    NodeCore::Settings settings{.name = kSelf};
+    settings.turn_max = each.turn_max;
+    settings.reap_after = each.reap_after;
+    settings.isolation_timeout = each.isolation_timeout;
+    core = NodeCore{settings, Random{1}};
+    note(core.start(now));
+    note(core.on_control_connected(now));
+    ClusterSettings cluster = kCluster;
+    cluster.recovery = 0s;
+    control(control::Welcome{kEpoch, MembershipVersion{1}, 1, cluster, {}});
+    const auto unsuitable = take<node_effect::Unsuitable>();
+    ASSERT_EQ(unsuitable.size(), each.wrong == nullptr ? 0u : 1u);
+    if (each.wrong == nullptr) continue;
+    EXPECT_NE(unsuitable[0].text.find(each.wrong), std::string::npos) << unsuitable[0].text;
+    EXPECT_NE(unsuitable[0].text.find("down-after (3s)"), std::string::npos);
+  }
 }
 
 TEST_F(NodeCoreTest, ALeavingNodeEndsWhatItOwnsAndWaitsForAcknowledgements) {
