@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <thread>
 
+#include "node/node_log.hpp"
+
 namespace liminal {
 namespace {
 
@@ -100,6 +102,7 @@ Result<void> Node::begin() {
                             .services = registry_->names(),
                             .labels = settings_.labels,
                             .isolation_timeout = settings_.isolation_timeout};
+    core.turn_max = settings_.turn_max;
     core.outbox_bytes_max = settings_.limits.outbox_bytes_max;
     core.session.credit_window_bytes = settings_.limits.credit_window_bytes;
     core.session.reassembly_bytes_max = settings_.limits.reassembly_bytes_max;
@@ -122,10 +125,16 @@ Result<void> Node::begin() {
     run_alone();
   }
   const unsigned processors = std::max(1u, std::thread::hardware_concurrency());
+  const unsigned workers = settings_.workers != 0 ? settings_.workers : processors;
   workers_ = std::make_unique<Workers>(
       *scheduler_, clock_,
-      Workers::Settings{settings_.workers != 0 ? settings_.workers : processors,
-                        settings_.blocking});
+      Workers::Settings{.workers = workers,
+                        .blocking = settings_.blocking,
+                        .spares = settings_.spare_workers != 0 ? settings_.spare_workers : workers,
+                        .turn_max = settings_.turn_max,
+                        .on_long_turn = [turn_max = settings_.turn_max](const LongTurn& turn) {
+                          log_long_turn(turn, turn_max);
+                        }});
   return loop_ ? loop_->start() : Result<void>{};
 }
 

@@ -35,7 +35,7 @@ class Node {
   struct Settings {
     NodeName name;
     std::optional<std::string> broker = {};  // endpoint; nullopt: no broker, the node runs alone
-    bool light = false;                 // offers nothing, is not listed
+    bool light = false;                      // offers nothing, is not listed
     std::vector<std::pair<std::string, std::string>> labels = {};
     /// So long without a broker it gives its incarnation up; longer than the cluster's down-after
     /// and recovery together, or joining ends in kUsage.
@@ -52,7 +52,12 @@ class Node {
       std::size_t dead_letters_max = 1024;
     };
     Limits limits = {};
-    unsigned workers = 0;   // threads that run processes; 0: as many as there are processors
+    unsigned workers = 0;  // threads that run processes; 0: as many as there are processors
+    /// So many more take the places of workers whose turns last turn_max; 0: as many as workers.
+    unsigned spare_workers = 0;
+    /// A turn of this length is logged with its service; shorter than the cluster's down-after, or
+    /// joining ends in kUsage.
+    Duration turn_max = std::chrono::milliseconds{500};
     unsigned blocking = 8;  // threads for behaviours that declare themselves blocking
   };
 

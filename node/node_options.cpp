@@ -89,6 +89,12 @@ config::Options node_option_table() {
                              "longer than the broker's down-after and recovery together",
                      .default_value = "60s",
                      .wrong = expect::duration(1s)});
+  options.push_back({.name = "turn-max",
+                     .placeholder = "DURATION",
+                     .help = "a turn of a behaviour this long is logged, and a spare thread takes "
+                             "over the others; shorter than the broker's down-after",
+                     .default_value = "500ms",
+                     .wrong = expect::duration(1ms, 1h)});
   options.push_back({.name = "log-level",
                      .placeholder = "LEVEL",
                      .help = "debug, info, warning, error or off",
@@ -127,6 +133,7 @@ Result<NodeOptions> read_node_options(const config::Parsed& parsed) {
                       .join_timeout = parsed.duration("join-timeout"),
                       .log_level = parsed.value("log-level")};
   options.node.isolation_timeout = parsed.duration("isolation-timeout");
+  options.node.turn_max = parsed.duration("turn-max");
   const auto number = [&](const char* name) {
     return static_cast<std::size_t>(parsed.number(name));
   };

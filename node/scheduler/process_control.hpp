@@ -4,6 +4,7 @@
 #include <map>
 #include <memory>
 #include <set>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -14,8 +15,8 @@
 
 namespace liminal {
 
-/// Thread affinity: `pid` and `in_queue` are for every thread, all else for the one that runs the
-/// process; the run queue hands it from one to the next.
+/// Thread affinity: `pid`, `in_queue` and `service` (set before it can run) are for every thread,
+/// all else for the one that runs the process; the run queue hands it from one to the next.
 struct ProcessControl {
   /// Lifetime: `bounds` outlives it.
   ProcessControl(Pid own_pid, std::unique_ptr<Process> own_handler, Random own_random,
@@ -28,6 +29,7 @@ struct ProcessControl {
 
   const Pid pid;
   InQueue in_queue;
+  const std::string* service = nullptr;  // whose instance it is; the scheduler's, which outlives it
 
   std::unique_ptr<Process> handler;
   Random random;

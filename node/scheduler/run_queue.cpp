@@ -1,6 +1,7 @@
 #include "node/scheduler/run_queue.hpp"
 
 #include <algorithm>
+#include <utility>
 
 namespace liminal {
 
@@ -37,6 +38,19 @@ void RunQueue::open(unsigned workers) {
 
 void RunQueue::enter() { own_queue = this; }
 
+RunQueue::Watch RunQueue::watch(TimePoint now, Duration turn_max) {
+  Watch watch{{}, 0};
+  const std::lock_guard lock(mutex_);
+  for (Worker& worker : workers_) {
+    if (!worker.runs || now - worker.began < turn_max) continue;
+    ++watch.in_long_turns;
+    if (std::exchange(worker.told, true)) continue;
+    watch.fresh.push_back(
+        {worker.process, worker.service != nullptr ? *worker.service : "", now - worker.began});
+  }
+  return watch;
+}
+
 ProcessPtr RunQueue::take_or_sleep(unsigned worker, TimePoint now,
                                    std::optional<TimePoint> next_timer) {
   std::unique_lock lock(mutex_);
@@ -51,6 +65,10 @@ ProcessPtr RunQueue::take_or_sleep(unsigned worker, TimePoint now,
   ProcessPtr process = std::move(queue_.front());
   queue_.pop_front();
   self.runs = true;
+  self.told = false;
+  self.began = now;
+  self.process = process->pid.serial;
+  self.service = process->service;
   const bool wake = sleeping_ > 0 && (!queue_.empty() || earliest_wake_up() > now + kGlance);
   lock.unlock();
   if (wake) work_or_close_.notify_one();

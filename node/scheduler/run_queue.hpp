@@ -5,8 +5,10 @@
 #include <deque>
 #include <mutex>
 #include <optional>
+#include <string>
 #include <vector>
 
+#include "node/scheduler/long_turn.hpp"
 #include "node/scheduler/process_control.hpp"
 
 namespace liminal {
@@ -21,8 +23,16 @@ namespace liminal {
 /// Whoever begins a turn makes sure of that, and wakes another for what is left in the queue.
 ///
 /// Thread-safety: all functions.
+///
+/// It knows which turn each worker is in, and so which are long: a worker in a long turn is as good
+/// as none for everybody else.
 class RunQueue {
  public:
+  struct Watch {
+    std::vector<LongTurn> fresh;  // those that no call has told before
+    std::size_t in_long_turns;    // workers, told before or now
+  };
+
   void push(ProcessPtr process);
 
   /// Null if there is nothing.
@@ -30,11 +40,14 @@ class RunQueue {
 
   // --- for worker threads ---
 
-  /// REQUIRES: no worker is in take_or_sleep().
+  /// Room for `workers` threads. REQUIRES: no worker is in take_or_sleep().
   void open(unsigned workers);
 
   /// Called first by each worker thread: from now on what it puts in is its own.
   void enter();
+
+  /// Turns that have lasted `turn_max` at `now`. Cost: O(workers), and a lock that each turn takes.
+  [[nodiscard]] Watch watch(TimePoint now, Duration turn_max);
 
   /// The next process; null after a sleep, for the caller to read the clock, look at the timers and
   /// come again. Calling it also ends the turn of the process taken before.
@@ -52,6 +65,10 @@ class RunQueue {
 
   struct Worker {
     bool runs = false;
+    bool told = false;  // its turn is long, and watch() said so
+    TimePoint began{};  // of its turn
+    Serial process{0};  // that it runs
+    const std::string* service = nullptr;
     TimePoint wakes_at = TimePoint::max();  // while asleep; max: only when notified
   };
 

@@ -166,6 +166,12 @@ Result<Scheduler::Instance> Scheduler::Impl::make_service(const signal::SpawnReq
   }
 }
 
+/// Only of what the factory makes: a peer that asks for anything else adds nothing.
+const std::string* Scheduler::Impl::name_of_service(const ServiceName& service) {
+  const std::lock_guard lock(service_names_mutex_);
+  return &*service_names_.insert(service.value()).first;
+}
+
 void Scheduler::Impl::spawn_on_request(const signal::SpawnRequest& request) {
   Result<Instance> made = make_service(request);
   if (!made) {
@@ -178,6 +184,7 @@ void Scheduler::Impl::spawn_on_request(const signal::SpawnRequest& request) {
   // Linked before anybody can reach it; reachable before the requester knows its pid; answered for
   // before it runs, so that nothing of its own overtakes the answer.
   ProcessPtr instance = make(std::move(made->process));
+  instance->service = name_of_service(request.service);
   const auto link = instance->links.link(request.from);
   check(link.has_value(), "a new instance is linked to nobody");
   enlist(instance);

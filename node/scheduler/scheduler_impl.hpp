@@ -3,6 +3,8 @@
 
 #include <atomic>
 #include <memory>
+#include <mutex>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -81,7 +83,12 @@ class Scheduler::Impl {
   void spawn_on_request(const signal::SpawnRequest& request);
   [[nodiscard]] Result<Instance> make_service(const signal::SpawnRequest& request);
 
+  /// One string for each service of this node; they stay.
+  [[nodiscard]] const std::string* name_of_service(const ServiceName& service);
+
   const Forward forward_;
+  std::mutex service_names_mutex_;
+  std::set<std::string> service_names_;  // GUARDED_BY service_names_mutex_
   std::uint64_t messages_high_;
   std::uint64_t conversations_high_;
   std::atomic<std::uint64_t> messages_made_ = 0;

@@ -1,5 +1,6 @@
 #include "node/scheduler/turn.hpp"
 
+#include <chrono>
 #include <exception>
 #include <utility>
 
@@ -9,6 +10,8 @@ namespace liminal {
 
 namespace {
 
+// However few messages that were: what is called a long turn is then one of them, not their number.
+constexpr Duration kTurnTimeMax = std::chrono::milliseconds{10};
 constexpr std::size_t kBatchKeptMax = 16;  // after a burst the memory goes back
 
 TimePoint later(TimePoint now, Duration after) {
@@ -33,7 +36,8 @@ Turn::After Turn::run(std::size_t messages_max) {
     receive();
   }
 
-  for (std::size_t left = messages_max; left > 0 && !is_ending();) {
+  const TimePoint began = now_;
+  for (std::size_t left = messages_max; left > 0 && now_ - began < kTurnTimeMax && !is_ending();) {
     if (process_.mailbox.empty()) {
       if (!receive_or_rest()) return After::kResting;
       if (!process_.mailbox.empty()) continue;  // a batch of nothing but signals counts as one

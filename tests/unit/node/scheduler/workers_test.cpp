@@ -352,6 +352,78 @@ TEST_P(WorkersTest, ServicesAreSpawnedAndAbandonedUnderLoad) {
   EXPECT_TRUE(ended.reaches(kRequests));
 }
 
+/// One worker, and turns that end when the test says so.
+class LongTurnTest : public ::testing::Test {
+ protected:
+  void start(unsigned spares) {
+    workers =
+        std::make_unique<Workers>(scheduler, clock,
+                                  Workers::Settings{.workers = 1,
+                                                    .blocking = 1,
+                                                    .spares = spares,
+                                                    .turn_max = 20ms,
+                                                    .on_long_turn = [this](const LongTurn& turn) {
+                                                      EXPECT_GE(turn.lasted, 20ms);
+                                                      {
+                                                        const std::lock_guard lock(services_mutex);
+                                                        services.insert(turn.service);
+                                                      }
+                                                      told.add();
+                                                    }});
+  }
+  ~LongTurnTest() override {
+    release.set_value();
+    workers.reset();
+  }
+  /// Its first turn does not end before the test does.
+  std::unique_ptr<Process> hung() {
+    struct Hung final : Process {
+      explicit Hung(std::shared_future<void> the_end) : end(std::move(the_end)) {}
+      void on_start(Context&) override { end.wait(); }
+      void handle(Context&, Message) override {}
+      std::shared_future<void> end;
+    };
+    return std::make_unique<Hung>(released);
+  }
+  void beat() { scheduler.send_local(beater, std::make_unique<Ball>(0)); }
+
+  std::promise<void> release;
+  std::shared_future<void> released = release.get_future().share();
+  Tally told, beats;
+  std::mutex services_mutex;
+  std::set<std::string> services;  // GUARDED_BY services_mutex
+  SystemClock clock;
+  Scheduler scheduler{{NodeName{"n"}, 1}, [](Signal) {}};
+  const Pid beater =
+      scheduler.spawn(std::make_unique<Actor>([this](Context&, const Message&) { beats.add(); }));
+  std::unique_ptr<Workers> workers;
+};
+
+TEST_F(LongTurnTest, IsToldWithItsServiceAndASpareTakesTheOthersTurns) {
+  scheduler.set_service_factory(
+      [this](const signal::SpawnRequest&) -> Result<std::unique_ptr<Process>> { return hung(); });
+  start(1);
+  const Pid client = scheduler.spawn(std::make_unique<Actor>());
+  scheduler.send_local(client, std::make_unique<Do>([](Context& c) {
+                         (void)c.spawn_service(Pid{NodeName{"n"}, local_incarnation(), Serial{0}},
+                                               ServiceName{"slow"}, ConversationId{0, 1});
+                       }));
+  ASSERT_TRUE(told.reaches(1));
+  const std::lock_guard lock(services_mutex);
+  EXPECT_EQ(services, std::set<std::string>{"slow"});
+  beat();
+  EXPECT_TRUE(beats.reaches(1)) << "while the long turn goes on";
+}
+
+TEST_F(LongTurnTest, AsManyAsThereAreWorkersAndSparesStopEverything) {
+  scheduler.spawn(hung());
+  scheduler.spawn(hung());
+  start(1);
+  ASSERT_TRUE(told.reaches(2));
+  beat();
+  EXPECT_EQ(beats.count(), 0) << "a hung scheduler does not beat";
+}
+
 TEST_P(WorkersTest, StoppingUnderLoadEndsEveryThreadAndLosesNoProcess) {
   const StopsAtEnd guard(workers);
   for (int i = 0; i < 20; ++i) {
