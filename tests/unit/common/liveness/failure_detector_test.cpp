@@ -379,7 +379,7 @@ TEST(ManyAtOnceTest, WhoTurnsSuspectWhileTheManyAreHeldIsHeldToo) {
   EXPECT_EQ(nodes.down_at(10s), 3u);
   EXPECT_EQ(nodes.detector.liveness(Incarnation{4}), Liveness::kSuspect);
   EXPECT_EQ(nodes.down_at(12s - 1ns), 0u);
-  EXPECT_EQ(nodes.at(12s).front(), silent(Incarnation{4}, 10s));
+  EXPECT_THAT(nodes.at(12s), ::testing::Contains(silent(Incarnation{4}, 10s)));
 }
 
 TEST(ManyAtOnceTest, OneOfTheManyThatIsHeardIsJudgedAsAnyoneAfterwards) {
@@ -486,7 +486,7 @@ TEST(AllSilentTest, ClosingsOfTheSilentWaitAndGetDownAfterOnceOneIsHeard) {
   (void)nodes.hear(2, 2, 34s);
   EXPECT_EQ(nodes.at(35s - 1ns), Changes{});
   EXPECT_EQ(nodes.detector.resumed(Incarnation{3}, kStart + 35s), alive(Incarnation{3}));
-  EXPECT_EQ(nodes.at(35s).front(), closed(kA, 35s, 31s));
+  EXPECT_THAT(nodes.at(35s), ::testing::Contains(closed(kA, 35s, 31s)));
 }
 
 TEST(AllSilentTest, OneThatFlapsDoesNotKeepTheDeadAlive) {
@@ -541,7 +541,7 @@ TEST(FailureDetectorPropertyTest, ChangesAreConsistentInAnyInterleaving) {
         case 0:
           if (known.size() < 4) {
             const Incarnation fresh{next_incarnation++};
-            detector.watch(fresh, now);
+            detector.watch(fresh, now, random.below(3) == 0);
             known.emplace(fresh, Liveness::kAlive);
           }
           break;
@@ -559,6 +559,7 @@ TEST(FailureDetectorPropertyTest, ChangesAreConsistentInAnyInterleaving) {
           break;
         case 5:
           if (random.below(4) == 0) detector.observer_late(300ms, now);
+          if (random.below(4) == 0) detector.set_outsider(random.below(2) == 0);
           break;
         case 6:
           if (random.below(4) == 0) {
