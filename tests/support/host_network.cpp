@@ -1,0 +1,219 @@
+#include "tests/support/host_network.hpp"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cmath>
+#include <cstring>
+#include <fstream>
+#include <stdexcept>
+#include <thread>
+
+#include "tests/system/process.hpp"
+
+namespace liminal::test {
+namespace {
+
+using Words = std::vector<std::string>;
+
+// Where Debian keeps ip and nft is not in everybody's path.
+constexpr const char* kPath = "PATH=$PATH:/usr/sbin:/sbin\n";
+
+// A namespace belongs to the thread that makes it: one is made for it and ends.
+int make_namespace() {
+  int made = -1;
+  std::thread{[&made] {
+    if (::unshare(CLONE_NEWNET) != 0) return;
+    made = ::open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+  }}.join();
+  return made;
+}
+
+bool can_make_namespaces() {
+  const int made = make_namespace();
+  if (made >= 0) ::close(made);
+  return made >= 0;
+}
+
+// This process becomes root of a user namespace of its own.
+bool enter_user_namespace() {
+  const auto user = ::geteuid();
+  const auto group = ::getegid();
+  if (::unshare(CLONE_NEWUSER) != 0) return false;
+  const auto write = [](const char* file, const std::string& text) {
+    std::ofstream out{file};
+    out << text << std::flush;
+    return out.good();
+  };
+  return write("/proc/self/setgroups", "deny") &&
+         write("/proc/self/uid_map", "0 " + std::to_string(user) + " 1") &&
+         write("/proc/self/gid_map", "0 " + std::to_string(group) + " 1");
+}
+
+std::optional<std::string> find_reason() {
+  for (const std::string tool : {"ip", "bridge", "nft", "ss", "nsenter"}) {
+    const auto found = shell(kPath + ("command -v " + tool));
+    if (found.code != 0) return "there is no " + tool;
+  }
+  if (!can_make_namespaces() && (!enter_user_namespace() || !can_make_namespaces())) {
+    return std::string{"no network namespaces can be made here"};
+  }
+  try {
+    NetworkNamespace probe;
+    probe.run("ip link add switch type bridge && nft -f -",
+              "table bridge probe {\n chain forward {\n type filter hook forward priority 0;\n"
+              "numgen random mod 100000 < 1 drop\n }\n}\n");
+  } catch (const std::runtime_error& error) {
+    return std::string{"no bridge with rules can be made here: "} + error.what();
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+NetworkNamespace::NetworkNamespace() : fd_(make_namespace()) {
+  if (fd_ < 0) throw std::runtime_error{"no network namespace can be made"};
+}
+
+NetworkNamespace::~NetworkNamespace() {
+  if (fd_ >= 0) ::close(fd_);
+}
+
+Words NetworkNamespace::in(const Words& command) const {
+  Words all{"/usr/bin/nsenter",
+            "--net=/proc/" + std::to_string(::getpid()) + "/fd/" + std::to_string(fd_), "--"};
+  all.insert(all.end(), command.begin(), command.end());
+  return all;
+}
+
+void NetworkNamespace::run(const std::string& script, const std::string& input) const {
+  const auto ended = Process{in({"/bin/sh", "-c", kPath + script}), {.input = input}}.finish();
+  if (ended.code == 0) return;
+  throw std::runtime_error{"exit " + std::to_string(ended.code) + " of: " + script + "\n" + input +
+                           ended.err};
+}
+
+std::optional<std::string> HostNetwork::why_not() {
+  static const std::optional<std::string> reason = find_reason();
+  return reason;
+}
+
+HostNetwork::HostNetwork(const Words& hosts) {
+  int number = 0;
+  for (const std::string& name : hosts) {
+    Host host{{}, "10.77.0." + std::to_string(++number)};
+    // Both ends are made on the host: what this process runs in is never touched.
+    host.space.run(
+        "set -e\n"
+        "ip link set lo up\n"
+        "ip link add eth0 type veth peer name " +
+        port_of(name) +
+        "\n"
+        "ip addr add " +
+        host.address +
+        "/24 dev eth0\n"
+        "ip link set eth0 up");
+    hosts_.emplace(name, std::move(host));
+  }
+  // The far end of each cable goes to where this one is.
+  Process in_switch{switch_.in({"/bin/sh", "-c", "echo here; exec cat"}), {.more_input = true}};
+  (void)in_switch.line();
+  for (const auto& [name, host] : hosts_) {
+    host.space.run("ip link set " + port_of(name) + " netns " + std::to_string(in_switch.pid()));
+  }
+  std::string ports =
+      "set -e\n"
+      "ip link add switch type bridge\n"
+      "ip link set switch up\n";
+  for (const auto& [name, host] : hosts_) {
+    ports += "ip link set " + port_of(name) + " master switch\n";
+    ports += "ip link set " + port_of(name) + " up\n";
+  }
+  // A switch forwards once its ports have noticed that the cables are in, which takes a moment.
+  ports +=
+      "tries=500\n"
+      "until [ $(bridge link | grep -c 'state forwarding') -eq " +
+      std::to_string(hosts.size()) +
+      " ]; do\n"
+      "  tries=$((tries - 1))\n"
+      "  [ $tries -gt 0 ] || { echo 'the switch does not forward' >&2; exit 1; }\n"
+      "  sleep 0.01\n"
+      "done\n";
+  switch_.run(ports);
+  apply();
+}
+
+const HostNetwork::Host& HostNetwork::at(const std::string& host) const {
+  const auto found = hosts_.find(host);
+  if (found == hosts_.end()) throw std::runtime_error{"there is no host " + host};
+  return found->second;
+}
+
+const std::string& HostNetwork::address(const std::string& host) const { return at(host).address; }
+
+Words HostNetwork::on(const std::string& host, const Words& command) const {
+  return at(host).space.in(command);
+}
+
+void HostNetwork::cut(const std::string& host) {
+  (void)at(host);
+  cut_.insert(host);
+  apply();
+}
+
+void HostNetwork::cut_one_way(const std::string& from, const std::string& to) {
+  (void)at(from), (void)at(to);
+  cut_one_way_.emplace(from, to);
+  apply();
+}
+
+void HostNetwork::heal() {
+  cut_.clear();
+  cut_one_way_.clear();
+  apply();
+}
+
+void HostNetwork::lose(double percent) {
+  loss_percent_ = percent;
+  apply();
+}
+
+void HostNetwork::unplug(const std::string& host) {
+  (void)at(host);
+  switch_.run("ip link set " + port_of(host) + " down");
+}
+
+void HostNetwork::plug_in(const std::string& host) {
+  (void)at(host);
+  switch_.run("ip link set " + port_of(host) + " up");
+}
+
+void HostNetwork::reset_connections(const std::string& host) {
+  at(host).space.run("ss -K -t state connected");
+}
+
+// All rules at once, in one transaction.
+void HostNetwork::apply() const {
+  std::string rules =
+      "flush ruleset\n"
+      "table bridge cables {\n"
+      "  chain forward {\n"
+      "    type filter hook forward priority 0; policy accept;\n";
+  for (const std::string& host : cut_) {
+    rules += "    iifname " + port_of(host) + " drop\n";
+    rules += "    oifname " + port_of(host) + " drop\n";
+  }
+  for (const auto& [from, to] : cut_one_way_) {
+    rules += "    iifname " + port_of(from) + " oifname " + port_of(to) + " drop\n";
+  }
+  if (loss_percent_ > 0) {
+    const auto of_100000 = std::llround(loss_percent_ * 1000);
+    rules += "    numgen random mod 100000 < " + std::to_string(of_100000) + " drop\n";
+  }
+  rules += "  }\n}\n";
+  switch_.run("nft -f -", rules);
+}
+
+}  // namespace liminal::test
