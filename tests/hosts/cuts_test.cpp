@@ -1,0 +1,183 @@
+// What a cut of the network comes to: how soon a waiting receiver knows, which cuts kill nobody,
+// and what becomes of a node that was cut off for too long.
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <cstdio>
+#include <functional>
+#include <string>
+
+#include "tests/hosts/host_cluster.hpp"
+#include "tests/system/cluster.hpp"
+
+namespace liminal::test {
+namespace {
+
+constexpr double kDownAfterMs = 1000;
+constexpr double kBeatMs = 100;
+const HostCluster::Words kQuick{"--down-after",    "1s",   "--suspect-after", "500ms",
+                                "--beat-interval", "100ms"};
+const HostCluster::Words kServices{"slow=exec:sleep 600", "echo=echo"};
+
+class CutsTest : public HostsTest {
+ protected:
+  /// Has `fault` befall node b while a receiver waits for it: known by its heartbeats alone, not
+  /// before the bound, and within a tenth of it.
+  void expect_known(const std::function<void(HostNetwork&)>& fault,
+                    const std::function<void(HostNetwork&)>& repair) {
+    HostCluster cluster{{"b"}, kQuick};
+    const auto trial = [&] {
+      cluster.add_node("b", kServices);
+      const auto ask = cluster.ask_slow("b");
+      const auto before = SteadyClock::now();
+      fault(cluster.network());
+      const auto after = SteadyClock::now();
+      const auto ended = ask->finish();
+      const double took = ms_between(before, ended.at);
+      const double detection = number_after(ended.out, "detection_ms");
+      std::printf("cut to the end of ask: %.1f ms, detection_ms %.1f; the cut took %.1f ms\n", took,
+                  detection, ms_between(before, after));
+      EXPECT_EQ(ended.code, 6) << ended.err;
+      EXPECT_NE(ended.out.find("\"source\":\"heartbeats missed\""), std::string::npos) << ended.out;
+      EXPECT_GE(detection, kDownAfterMs);
+      EXPECT_GE(ms_between(after, ended.at), kDownAfterMs - 2 * kBeatMs);
+      repair(cluster.network());
+      const double bound = kDownAfterMs * (1 + 0.1 * kSlack);
+      return detection <= bound && took <= bound;
+    };
+    EXPECT_TRUE(best_of_three(trial)) << "within down-after and a tenth";
+  }
+};
+
+void heal(HostNetwork& network) { network.heal(); }
+
+/// Nobody was declared dead, and node b is who it was.
+void expect_nobody_lost(HostCluster& cluster, const std::string& incarnation) {
+  EXPECT_EQ(cluster.told_of("b", "incarnation"), incarnation) << cluster.node("b").log();
+  EXPECT_EQ(cluster.told_of("b", "state"), "joined");
+  EXPECT_EQ(times_said(cluster.node("b"), "fenced"), 0) << cluster.node("b").log();
+  EXPECT_EQ(times_said(cluster.broker(), " down"), 0) << cluster.broker().log();
+}
+
+TEST_F(CutsTest, ASilentCutIsKnownToTheReceiverAfterDownAfter) {
+  expect_known([](HostNetwork& network) { network.cut("b"); }, heal);
+}
+
+TEST_F(CutsTest, ACutOfWhatTheNodeSendsIsKnownAsSoon) {
+  expect_known([](HostNetwork& network) { network.cut_one_way("b", "hub"); }, heal);
+}
+
+// Its beats arrive, and TCP keeps the connection: only the missing echo tells.
+TEST_F(CutsTest, ACutOfWhatTheNodeHearsIsKnownAsSoonByTheMissingEcho) {
+  expect_known([](HostNetwork& network) { network.cut_one_way("hub", "b"); }, heal);
+}
+
+TEST_F(CutsTest, AnUnpluggedCableIsKnownAsSoon) {
+  expect_known([](HostNetwork& network) { network.unplug("b"); },
+               [](HostNetwork& network) { network.plug_in("b"); });
+}
+
+TEST_F(CutsTest, WithTheDefaultsASilentCutIsKnownAfterThreeSeconds) {
+  HostCluster cluster{{"b"}};
+  cluster.add_node("b", kServices);
+  const auto ask = cluster.ask_slow("b");
+  const auto before = SteadyClock::now();
+  cluster.network().cut("b");
+  const auto ended = ask->finish();
+  EXPECT_EQ(ended.code, 6) << ended.err;
+  EXPECT_NE(ended.out.find("\"source\":\"heartbeats missed\""), std::string::npos) << ended.out;
+  EXPECT_GE(ms_between(before, ended.at), 2'500);
+  EXPECT_LE(ms_between(before, ended.at), 3'000 * (1 + 0.1 * kSlack));
+}
+
+TEST_F(CutsTest, ShorterThanTheBoundAgainAndAgainKillNobody) {
+  HostCluster cluster{{"b"}, kQuick};
+  cluster.add_node("b", kServices);
+  const std::string incarnation = cluster.told_of("b", "incarnation");
+  EchoTalk talk{cluster};
+  const auto ask = cluster.ask_slow("b");
+  for (int i = 0; i < 5; ++i) {
+    talk.say(500);
+    cluster.network().cut("b");
+    keep_it_so(300ms);
+    cluster.network().heal();
+    talk.say(500);
+    talk.read_all();
+  }
+  EXPECT_TRUE(ask->running()) << ask->log();
+  talk.finish();
+  expect_nobody_lost(cluster, incarnation);
+}
+
+TEST_F(CutsTest, BetweenTwoHostsThatTalkThroughTheBrokersAreNone) {
+  HostCluster cluster{{"b"}, kQuick};
+  cluster.add_node("b", kServices);
+  const std::string incarnation = cluster.told_of("b", "incarnation");
+  cluster.network().cut_one_way("desk", "b");
+  cluster.network().cut_one_way("b", "desk");
+  EchoTalk talk{cluster};
+  const auto until = SteadyClock::now() + 2s;
+  do {
+    talk.say(200);
+    talk.read_all();
+  } while (SteadyClock::now() < until && !HasFatalFailure());
+  talk.finish();
+  expect_nobody_lost(cluster, incarnation);
+}
+
+TEST_F(CutsTest, LongerThanTheBoundFenceTheNodeAndItsOldWorkCountsForNothing) {
+  HostCluster cluster{{"b"}, kQuick};
+  Folder folder;
+  const std::string done = folder.file("done", "");
+  cluster.add_node("b", {"late=exec:sleep 2; echo $LIMINAL_CALL_MESSAGE >>" + done + "; echo late",
+                         "echo=echo"});
+  const std::string before = cluster.told_of("b", "incarnation");
+  Process ask{cluster.command({"ask", "late", "x", "--timeout", "60s"})};
+  ASSERT_TRUE(eventually([&] { return !cluster.below("b", "sleep").empty(); })) << ask.log();
+  cluster.network().cut("b");
+  EXPECT_TRUE(failed_with(ask.finish(), 6, {"error: ParticipantCrashed: ", "heartbeats missed"}));
+  cluster.network().heal();  // some milliseconds after the bound
+  EXPECT_TRUE(eventually([&] {
+    const std::string now = cluster.told_of("b", "incarnation");
+    return !now.empty() && now != before && cluster.told_of("b", "state") == "joined";
+  })) << cluster.node("b").log();
+  EXPECT_TRUE(eventually([&] { return times_said(cluster.node("b"), "fenced") == 1; }))
+      << cluster.node("b").log();
+  EXPECT_TRUE(eventually([&] { return cluster.below("b", "sleep").empty(); }, 5s));
+  EXPECT_TRUE(printed(cluster.run({"ask", "echo", "x"}), "x"));
+  // Nobody took it for a second death.
+  EXPECT_EQ(times_said(cluster.broker(), "heartbeats missed"), 1) << cluster.broker().log();
+}
+
+TEST_F(CutsTest, OfTheReceiversHostEndTheWorkThatIsDoneForIt) {
+  HostCluster cluster{{"b"}, kQuick};
+  cluster.add_node("b", kServices);
+  const std::string incarnation = cluster.told_of("b", "incarnation");
+  const auto ask = cluster.ask_slow("b");
+  const auto before = SteadyClock::now();
+  cluster.network().cut("desk");
+  EXPECT_TRUE(eventually([&] { return cluster.below("b", "sleep").empty(); }));
+  EXPECT_GE(ms_between(before, SteadyClock::now()), kDownAfterMs - 2 * kBeatMs);
+  cluster.network().heal();
+  EXPECT_EQ(ask->finish().code, 6);
+  EXPECT_EQ(cluster.told_of("b", "incarnation"), incarnation);
+}
+
+TEST_F(CutsTest, OfOneHostAreNotNoticedByConversationsOfAnother) {
+  HostCluster cluster{{"b", "c"}, kQuick};
+  cluster.add_node("b", kServices);
+  cluster.add_node("c", {"other=echo"});
+  const auto ask = cluster.ask_slow("b");
+  EchoTalk talk{cluster, "other"};
+  cluster.network().cut("b");
+  while (ask->running() && !HasFatalFailure()) {
+    talk.say(50);
+    talk.read_all();
+  }
+  EXPECT_EQ(ask->finish().code, 6);
+  talk.finish();
+  EXPECT_EQ(cluster.told_of("c", "state"), "joined");
+}
+
+}  // namespace
+}  // namespace liminal::test
