@@ -17,7 +17,8 @@ struct Trial {
 struct Case {
   const char* name;
   const char* measures;
-  int trials;  // by default
+  int trials;   // by default
+  int at_once;  // by default; 1 where starting another victim would disturb what is measured
   Lane::Setup lane;
   std::optional<double> p99_max_ms;  // what is promised of it, where something is
   Trial (*trial)(Lane& lane);        // leaves the lane ready for the next

@@ -26,7 +26,8 @@ of the programs; without it they are looked for beside this one.
 
   --case NAME       one of those below (all)
   --trials N        of each case (200 where something is killed, 50 of the others)
-  --at-once N       brokers, each with a victim and a receiver of its own (4)
+  --at-once N       brokers, each with a victim and a receiver of its own (each case's own: 1,
+                    4 or 8)
   --false-deaths    instead: nodes that live and do nothing, and how many are declared dead
   --condition NAME  idle, busy (8 busy loops), loss-1, loss-5 (% of frames, each way) (all)
   --nodes N         that join (60)
@@ -42,8 +43,8 @@ longer than promised, or was declared dead although it lived.
 struct Options {
   std::vector<std::string> cases;
   std::vector<std::string> conditions;
-  int trials = 0;  // 0: each case's own
-  int at_once = 4;
+  int trials = 0;   // 0: each case's own
+  int at_once = 0;  // 0: each case's own
   bool false_deaths = false;
   int nodes = 60;
   double minutes = 4;
@@ -227,7 +228,8 @@ bool measure_cases(const Options& options) {
       continue;
     }
     const int trials = options.trials > 0 ? options.trials : one.trials;
-    all_held &= report_case(one, run_trials(one, trials, options.at_once), options, report);
+    const int at_once = options.at_once > 0 ? options.at_once : one.at_once;
+    all_held &= report_case(one, run_trials(one, trials, at_once), options, report);
   }
   return all_held;
 }
