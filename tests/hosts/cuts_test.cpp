@@ -109,6 +109,29 @@ TEST_F(CutsTest, ShorterThanTheBoundAgainAndAgainKillNobody) {
   expect_nobody_lost(cluster, incarnation);
 }
 
+// By default TCP doubles its wait at each try, 0.2 s, 0.6 s, 1.4 s after the first loss, and 1.4 s
+// is too late. The congestion control must be one that knows of timeouts: bbr ignores the setting.
+TEST_F(CutsTest, NearlyAsLongAsTheBoundKillNobodyWhereTcpTriesAgainSteadily) {
+  HostCluster cluster{
+      {"b"},
+      {"--down-after", "1500ms", "--suspect-after", "500ms", "--beat-interval", "100ms"},
+      {{"tcp_congestion_control", "reno"}, {"tcp_thin_linear_timeouts", "1"}}};
+  cluster.add_node("b", kServices);
+  const std::string incarnation = cluster.told_of("b", "incarnation");
+  const auto ask = cluster.ask_slow("b");
+  for (int i = 0; i < 2; ++i) {
+    cluster.network().cut("b");
+    keep_it_so(1100ms);
+    cluster.network().heal();
+    EXPECT_TRUE(cluster.eventually_is("b", "joined"));
+    EchoTalk talk{cluster};
+    talk.say(100);
+    talk.finish();
+  }
+  EXPECT_TRUE(ask->running()) << ask->log();
+  expect_nobody_lost(cluster, incarnation);
+}
+
 TEST_F(CutsTest, BetweenTwoHostsThatTalkThroughTheBrokersAreNone) {
   HostCluster cluster{{"b"}, kQuick};
   cluster.add_node("b", kServices);
