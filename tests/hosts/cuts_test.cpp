@@ -67,7 +67,8 @@ TEST_F(CutsTest, ACutOfWhatTheNodeSendsIsKnownAsSoon) {
   expect_known([](HostNetwork& network) { network.cut_one_way("b", "hub"); }, heal);
 }
 
-// Its beats arrive, and TCP keeps the connection: only the missing echo tells.
+// Its beats arrive for some tenths of a second more, until TCP, which gets no acknowledgement, stops
+// sending: silence counts from the last echo, not from the last beat.
 TEST_F(CutsTest, ACutOfWhatTheNodeHearsIsKnownAsSoonByTheMissingEcho) {
   expect_known([](HostNetwork& network) { network.cut_one_way("hub", "b"); }, heal);
 }
