@@ -32,16 +32,16 @@ Trial judged(SteadyClock::time_point fault, const Seen& seen, const Parts& expec
 Trial while_it_waits(Lane& lane, const std::function<SteadyClock::time_point()>& fault,
                      const Parts& expected) {
   lane.start_victim();
-  lane.tell_receiver("ask wait");
-  (void)lane.told().next();
+  lane.tell_receiver("ask " + lane.waiting());
+  (void)lane.told();
   const auto at = fault();
   return judged(at, lane.seen(), expected);
 }
 
 Trial child_killed(Lane& lane) {
-  lane.start_victim();
-  lane.tell_receiver("ask wait");
-  const auto child = static_cast<pid_t>(lane.told().next());
+  if (!lane.has_victim()) lane.start_victim();  // nothing befalls the node
+  lane.tell_receiver("ask " + lane.waiting());
+  const auto child = static_cast<pid_t>(lane.told());
   const auto at = SteadyClock::now();
   ::kill(child, SIGKILL);
   return judged(at, lane.seen(), {"ParticipantCrashed", "SIGKILL"});
@@ -83,8 +83,8 @@ Trial one_way_cut_to_node(Lane& lane) {
 
 Trial scheduler_hung(Lane& lane) {
   lane.start_hanging_victim();
-  lane.tell_receiver("ask wait");
-  const std::chrono::nanoseconds hung_at{lane.told().next()};
+  lane.tell_receiver("ask " + lane.waiting());
+  const std::chrono::nanoseconds hung_at{lane.told()};
   return judged(SteadyClock::time_point{hung_at}, lane.seen(),
                 {"ParticipantCrashed", "heartbeats missed"});
 }
@@ -92,7 +92,7 @@ Trial scheduler_hung(Lane& lane) {
 /// Nothing but a pause: a request sent into it is answered by the participant that was there.
 Trial broker_killed(Lane& lane) {
   lane.start_victim();
-  lane.tell_receiver("open echo");
+  lane.tell_receiver("open " + lane.echo());
   if (const Seen opened = lane.seen(); opened.what != "ok") {
     throw std::runtime_error{"no conversation: " + opened.what};
   }

@@ -35,7 +35,7 @@ Told::~Told() {
   std::filesystem::remove_all(folder_, ignored);
 }
 
-long long Told::next(test::Milliseconds limit) {
+std::optional<long long> Told::next(test::Milliseconds limit) {
   const auto deadline = SteadyClock::now() + limit;
   for (;;) {
     if (const auto end = read_.find('\n'); end != std::string::npos) {
@@ -46,7 +46,7 @@ long long Told::next(test::Milliseconds limit) {
     const auto left = std::chrono::ceil<test::Milliseconds>(deadline - SteadyClock::now());
     pollfd readable{fd_, POLLIN, 0};
     if (left.count() <= 0 || ::poll(&readable, 1, static_cast<int>(left.count())) <= 0) {
-      throw std::runtime_error{"no participant began to work"};
+      return std::nullopt;
     }
     char bytes[64];
     const ssize_t got = ::read(fd_, bytes, sizeof bytes);
@@ -87,25 +87,30 @@ void Lane::kill_broker() {
 
 void Lane::restart_broker() { start_broker(endpoint_); }
 
-// A name of its own, so that no victim waits for the verdict on the one before.
-std::string Lane::new_victims_name() { return "victim-" + std::to_string(++victims_); }
-
 void Lane::start_victim() {
   victim_.reset();
-  const std::string name = new_victims_name();
+  const std::string name = "victim-" + std::to_string(++victims_);
   victim_ = std::make_unique<Process>(
-      on("far",
-         {program_path("liminal-node"), "--name", name, "--broker", endpoint_, "--service",
-          "echo=echo", "--service", "wait=exec:echo $$ >" + told_.path() + "; exec sleep 100000"}));
+      on("far", {program_path("liminal-node"), "--name", name, "--broker", endpoint_, "--service",
+                 echo() + "=echo", "--service",
+                 waiting() + "=exec:echo $$ >" + told_.path() + "; exec sleep 100000"}));
   const std::string ready = victim_->line();
   if (ready != "ready node " + name) throw std::runtime_error{"the victim said: " + ready};
 }
 
 void Lane::start_hanging_victim() {
   victim_.reset();
-  victim_ = std::make_unique<Process>(on("far", {this_program(), "--as", "hanging-node",
-                                                 new_victims_name(), endpoint_, told_.path()}));
+  const std::string name = "victim-" + std::to_string(++victims_);
+  victim_ = std::make_unique<Process>(on(
+      "far", {this_program(), "--as", "hanging-node", name, endpoint_, waiting(), told_.path()}));
   if (victim_->line() != "ready") throw std::runtime_error{"no victim: " + victim_->log()};
+}
+
+long long Lane::told() {
+  const auto number = told_.next();
+  if (number) return *number;
+  throw std::runtime_error{"no participant began to work; the broker's log:\n" + broker_->log() +
+                           "the victim's:\n" + victim_->log()};
 }
 
 void Lane::tell_receiver(const std::string& line) { receiver_->feed(line + "\n"); }

@@ -29,8 +29,8 @@ class Told {
   Told(const Told&) = delete;
   Told& operator=(const Told&) = delete;
   [[nodiscard]] const std::string& path() const { return path_; }
-  /// The next number that was written. Errors: std::runtime_error after `limit`.
-  long long next(test::Milliseconds limit = test::kPatience);
+  /// The next number that was written; nullopt after `limit`.
+  [[nodiscard]] std::optional<long long> next(test::Milliseconds limit = test::kPatience);
 
  private:
   std::string folder_;
@@ -63,23 +63,27 @@ class Lane {
   /// REQUIRES: on hosts.
   [[nodiscard]] test::HostNetwork& network() { return *network_; }
 
-  /// In place of the one before, which is killed: a node that joined, with service `echo` and with
-  /// `wait`, which answers never and tells the pid of its child.
+  [[nodiscard]] bool has_victim() const { return victim_ != nullptr; }
+  /// In place of the one before, which is killed: a node that joined, with two services of its own,
+  /// echo() and waiting(), which answers never and tells the pid of its child.
   void start_victim();
-  /// The same, of which `wait` hangs the scheduler and tells when.
+  /// The same, of which waiting() hangs the scheduler and tells when.
   void start_hanging_victim();
+  /// Names that no victim had before, so that no receiver takes a dead one for this.
+  [[nodiscard]] std::string echo() const { return "echo-" + std::to_string(victims_); }
+  [[nodiscard]] std::string waiting() const { return "wait-" + std::to_string(victims_); }
   void kill_broker();
   void restart_broker();
 
   void tell_receiver(const std::string& line);
   /// What became of the line that was told last.
   [[nodiscard]] Seen seen();
-  Told& told() { return told_; }
+  /// The next number that a participant told. Waits for one.
+  [[nodiscard]] long long told();
 
  private:
   [[nodiscard]] Words on(const std::string& host, Words command) const;
   void start_broker(const std::string& listen);
-  [[nodiscard]] std::string new_victims_name();
 
   Setup setup_;
   Told told_;

@@ -8,6 +8,7 @@
 #include <iostream>
 #include <memory>
 #include <optional>
+#include <thread>
 #include <utility>
 
 #include "node/node.hpp"
@@ -44,7 +45,23 @@ void say_what_became_of_it(const Result<Payload>& reply) {
             : at + " " + std::string{name_of(reply.error().code)} + " " + reply.error().detail);
 }
 
+bool is_offered(const Node& node, const ServiceName& service) {
+  for (const Member& member : node.directory().snapshot()->members) {
+    for (const ServiceName& offered : member.services) {
+      if (offered == service) return true;
+    }
+  }
+  return false;
+}
+
 Result<ConversationHandle> open_conversation(Node& node, const std::string& service) {
+  const auto give_up_at = std::chrono::steady_clock::now() + kJoinTimeout;
+  while (!is_offered(node, ServiceName{service})) {
+    if (std::chrono::steady_clock::now() > give_up_at) {
+      return fail(Errc::kNoService, "nobody offers " + service);
+    }
+    std::this_thread::sleep_for(1ms);
+  }
   const auto actor = node.conversations().spawn(
       {CrashPolicy::kFail, {ParticipantConfig::owned(ServiceName{service})}});
   if (!actor) return tl::unexpected<Error>(actor.error());
@@ -109,12 +126,13 @@ int run_receiver(const std::string& name, const std::string& broker) {
   return 0;
 }
 
-int run_hanging_node(const std::string& name, const std::string& broker, const std::string& told) {
+int run_hanging_node(const std::string& name, const std::string& broker, const std::string& service,
+                     const std::string& told) {
   silence_node_log();
   auto created = Node::create({.name = NodeName{name}, .broker = broker});
   if (!created) return complain(created.error());
   Node& node = **created;
-  const auto offered = node.offer(ServiceName{"wait"}, [&node, told] {
+  const auto offered = node.offer(ServiceName{service}, [&node, told] {
     return std::make_unique<HangingBehaviour>(node, told);
   });
   if (!offered) return complain(offered.error());
@@ -132,8 +150,8 @@ int run_role(const std::vector<std::string>& arguments) {
   if (arguments[1] == "receiver" && arguments.size() == 4) {
     return run_receiver(arguments[2], arguments[3]);
   }
-  if (arguments[1] == "hanging-node" && arguments.size() == 5) {
-    return run_hanging_node(arguments[2], arguments[3], arguments[4]);
+  if (arguments[1] == "hanging-node" && arguments.size() == 6) {
+    return run_hanging_node(arguments[2], arguments[3], arguments[4], arguments[5]);
   }
   if (arguments[1] == "busy-loop" && arguments.size() == 2) run_busy_loop();
   return -1;

@@ -10,15 +10,17 @@ namespace liminal::bench {
 ///   ask SERVICE   a conversation of its own, one request, and waits for what becomes of it
 ///   open SERVICE  a conversation to go on with, whose first request is answered
 ///   again         one more request in that one
-/// Each is answered by one line on stdout, written at once by whoever waited:
+/// A service is waited for until some node offers it. Each is answered by one line on stdout,
+/// written at once by whoever waited:
 ///   NS ok | NS ERROR DETAIL      NS of CLOCK_MONOTONIC, which all processes and hosts here share
 /// `ready` is the first line. Ends with stdin. Returns an exit status.
 int run_receiver(const std::string& name, const std::string& broker);
 
-/// A node whose service `wait`, once asked, never gives any of its workers back, nor a spare: a
+/// A node whose one service, once asked, never gives any of its workers back, nor a spare: a
 /// scheduler that hangs while the threads of its sockets live. Writes `NS` into the file `told`
 /// when it begins to. Its first line is `ready`.
-int run_hanging_node(const std::string& name, const std::string& broker, const std::string& told);
+int run_hanging_node(const std::string& name, const std::string& broker, const std::string& service,
+                     const std::string& told);
 
 [[noreturn]] void run_busy_loop();
 
