@@ -157,9 +157,11 @@ Words HostNetwork::on(const std::string& host, const Words& command) const {
   return at(host).space.in(command);
 }
 
-void HostNetwork::cut(const std::string& host) {
-  (void)at(host);
-  cut_.insert(host);
+void HostNetwork::cut_all(const Words& hosts) {
+  for (const std::string& host : hosts) {
+    (void)at(host);
+    cut_.insert(host);
+  }
   apply();
 }
 

@@ -53,7 +53,9 @@ class HostNetwork {
                                             const std::vector<std::string>& command) const;
 
   /// Nothing reaches the host and nothing leaves it.
-  void cut(const std::string& host);
+  void cut(const std::string& host) { cut_all({host}); }
+  /// The same for several, all at the same instant.
+  void cut_all(const std::vector<std::string>& hosts);
   /// Nothing gets from the one to the other; the other way it does.
   void cut_one_way(const std::string& from, const std::string& to);
   /// Ends all cuts of either kind.
