@@ -67,8 +67,8 @@ TEST_F(CutsTest, ACutOfWhatTheNodeSendsIsKnownAsSoon) {
   expect_known([](HostNetwork& network) { network.cut_one_way("b", "hub"); }, heal);
 }
 
-// Its beats arrive for some tenths of a second more, until TCP, which gets no acknowledgement, stops
-// sending: silence counts from the last echo, not from the last beat.
+// Its beats arrive for some tenths of a second more, until TCP, which gets no acknowledgement,
+// stops sending: silence counts from the last echo, not from the last beat.
 TEST_F(CutsTest, ACutOfWhatTheNodeHearsIsKnownAsSoonByTheMissingEcho) {
   expect_known([](HostNetwork& network) { network.cut_one_way("hub", "b"); }, heal);
 }
@@ -185,6 +185,40 @@ TEST_F(CutsTest, OfTheReceiversHostEndTheWorkThatIsDoneForIt) {
   cluster.network().heal();
   EXPECT_EQ(ask->finish().code, 6);
   EXPECT_EQ(cluster.told_of("b", "incarnation"), incarnation);
+}
+
+TEST_F(CutsTest, OfTheBrokersOwnHostDeclareNobodyDead) {
+  HostCluster cluster{{"b", "c"}, kQuick};
+  cluster.add_node("b", kServices);
+  cluster.add_node("c", {"other=echo"});
+  const std::string incarnation = cluster.told_of("b", "incarnation");
+  EchoTalk talk{cluster};
+  talk.say(100);
+  talk.read_all();
+  cluster.network().cut("hub");
+  talk.say(100);
+  keep_it_so(3s);
+  cluster.network().heal();
+  talk.finish();
+  expect_nobody_lost(cluster, incarnation);
+}
+
+// A third and more of the nodes silent at once says more of the network than of them: they get the
+// bound once more. The receiver is told all the same.
+TEST_F(CutsTest, OfMostHostsAtOnceAreBelievedAfterTwiceTheBound) {
+  HostCluster cluster{{"a", "b", "c", "d"}, kQuick};
+  cluster.add_node("a", {"other=echo"});
+  for (const std::string name : {"b", "c", "d"}) {
+    cluster.add_node(name, {name == "b" ? "slow=exec:sleep 600" : "idle=echo"});
+  }
+  const auto ask = cluster.ask_slow("b");
+  cluster.network().cut_all({"b", "c", "d"});
+  const auto cut = SteadyClock::now();
+  const auto ended = ask->finish();
+  EXPECT_EQ(ended.code, 6) << ended.err;
+  EXPECT_GE(ms_between(cut, ended.at), 2 * kDownAfterMs - 2 * kBeatMs - 100);
+  EXPECT_LE(ms_between(cut, ended.at), 2 * kDownAfterMs * (1 + 0.1 * kSlack) + kBeatMs);
+  EXPECT_EQ(cluster.told_of("a", "state"), "joined");
 }
 
 TEST_F(CutsTest, OfOneHostAreNotNoticedByConversationsOfAnother) {
