@@ -34,6 +34,12 @@ TEST(NodeOptions, NoneIsNoBroker) {
   EXPECT_EQ(read({"--name", "a", "--broker", "none"})->node.broker, std::nullopt);
 }
 
+TEST(NodeOptions, ATurnMayTakeAsLongAsItSays) {
+  EXPECT_EQ(read({"--name", "a"})->node.turn_max, 500ms);
+  EXPECT_EQ(read({"--name", "a", "--turn-max", "700ms"})->node.turn_max, 700ms);
+  EXPECT_FALSE(read({"--name", "a", "--turn-max", "0s"}));
+}
+
 TEST(NodeOptions, TheShippedExampleIsValid) {
   const auto options = read({"--config", test::source_path("config/node.conf")});
   ASSERT_TRUE(options) << options.error().detail;
