@@ -240,7 +240,7 @@ TEST_F(HostileCalls, AHolderThatCallsAndTakesNoOutcomesIsLetGo) {
 
 // However small waiters_max is: its callers may be many, and the way to it full for a moment.
 TEST_F(HostileCalls, AHolderWithManyCallersIsNotLetGo) {
-  ConversationConfig few{CrashPolicy::kFail, {ParticipantConfig::owned(kEcho)}};
+  ConversationConfig few{CrashPolicy::kFail, {ParticipantConfig::owned(kToy)}};
   few.waiters_max = 4;
   handle.emplace(supervisor.spawn(few)->handle());
   run();
