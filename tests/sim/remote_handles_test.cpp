@@ -331,7 +331,9 @@ TEST_F(RemoteHandles, ASendThatIsGivenUpLeavesNothing) {
       poke();
       world.run_for(1s);
       EXPECT_TRUE(there.query_state().ended);
-      if (!receive(there)) EXPECT_EQ(supervisor(kHome).open(), 0U);
+      if (!receive(there)) {
+        EXPECT_EQ(supervisor(kHome).open(), 0U);
+      }
     }
     expect_nothing_left();
   }

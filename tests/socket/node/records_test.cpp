@@ -89,7 +89,7 @@ TEST(RecordsOfANode, WhatHappensWithoutABrokerTheNextOneIsTold) {
 }
 
 TEST(RecordsOfANode, WhatABrokerWasToldTheNextOneIsToldTooAndOnce) {
-  std::optional<Broker> broker{std::in_place, "tcp://127.0.0.1:*", 1000u};
+  std::optional<RunningBroker> broker{std::in_place, keeping(1000)};
   const std::string endpoint = broker->endpoint();
   const auto node = make_node(endpoint);
   ASSERT_TRUE(node->start(20s));
@@ -98,7 +98,7 @@ TEST(RecordsOfANode, WhatABrokerWasToldTheNextOneIsToldTooAndOnce) {
     EXPECT_TRUE(eventually([&] { return node->timeline().empty(); }));
     broker.reset();
     EXPECT_TRUE(eventually([&] { return !node->directory().snapshot()->connected; }));
-    broker.emplace(endpoint, 1000u);
+    broker.emplace(keeping(1000), endpoint);
     EXPECT_TRUE(eventually([&] { return node->directory().snapshot()->connected; }));
   }
   EXPECT_TRUE(eventually([&] { return node->timeline().empty(); }));
