@@ -189,8 +189,10 @@ TEST_P(LongRequest, C38_ANodeThatWasFencedTellsAgainWhatIsOpen) {
   EXPECT_THAT(of(talk, TimelineEvent::kOpened), SizeIs(1)) << "what is known is not kept twice";
 }
 
-TEST_P(LongRequest, C38_AnotherBrokerIsToldWhatIsOpenAndWhereItStands) {
+TEST_P(LongRequest, C38_AnotherBrokerIsToldWhatIsOpenAndWhatHappenedInIt) {
   Talk& talk = begin();
+  const auto before = lines(talk);
+  ASSERT_FALSE(before.empty());
   world().kill_broker();
   run_for(1s);
   world().start_broker();
@@ -198,7 +200,7 @@ TEST_P(LongRequest, C38_AnotherBrokerIsToldWhatIsOpenAndWhereItStands) {
   run_for(1s);
   ASSERT_TRUE(whereabouts(talk));
   EXPECT_EQ(whereabouts(talk)->standing, control::ConversationStanding::kOpen);
-  EXPECT_THAT(lines(talk), ElementsAre("opened", "phase Active"));
+  EXPECT_EQ(lines(talk), before);
   EXPECT_THAT(of(talk, TimelineEvent::kOpened).at(0).text, HasSubstr("slow"));
 }
 

@@ -303,7 +303,7 @@ TEST_F(RemoteHandles, ASendThatIsGivenUpLeavesNothing) {
                              {.reply = inbox ? ReplyMode::kInbox : ReplyMode::kCorrelated},
                              [&](const Outcome& outcome) { taken = outcome.has_value(); });
         poke();
-        world.run_for(Duration{static_cast<Duration::rep>(random.below(4'000'000))});
+        world.run_for(Duration{static_cast<Duration::rep>(random.below(25'000'000))});
         EXPECT_NE(sending.pending.cancel(), taken);
         poke();
         if (taken) {
@@ -325,7 +325,7 @@ TEST_F(RemoteHandles, ASendThatIsGivenUpLeavesNothing) {
       auto last =
           there.begin_send(Payload{"x"}, {.reply = ReplyMode::kInbox}, [](const Outcome&) {});
       node(kCaller).poke();
-      world.run_for(Duration{static_cast<Duration::rep>(random.below(2'000'000))});
+      world.run_for(Duration{static_cast<Duration::rep>(random.below(15'000'000))});
       here.start_close([](const Outcome&) {});
       static_cast<void>(last.pending.cancel());
       poke();
