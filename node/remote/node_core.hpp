@@ -260,6 +260,7 @@ class NodeCore {
     Deferrals<std::pair<Serial, Serial>> deferrals{kDeferredMax};  // by sender and receiver
   };
   static constexpr std::size_t kBeatsBehindMax = 256;
+  static constexpr std::size_t kUnechoedBeatsMax = 1024;
   static constexpr std::size_t kDeferredMax = 65536;  // to one peer; beyond it: rejected
 
   void join(TimePoint now, Effects& effects);
@@ -335,6 +336,11 @@ class NodeCore {
   std::optional<TimePoint> broker_heard_;   // its welcome, or our sending of what it echoed last
   std::optional<TimePoint> control_since_;  // the welcome that came on it, or our latest join
   Duration join_patience_{};                // of an unanswered join, from the second one on
+  std::optional<TimePoint> asked_at_;       // by the first join on this connection
+  /// Not earlier than this was sent what the broker last told us: the silence that it counts of us,
+  /// once it has heard so, began no earlier.
+  TimePoint told_after_ = TimePoint::min();
+  std::map<std::uint64_t, TimePoint> told_after_at_;  // of each beat that may yet be echoed
   std::optional<TimePoint> beat_due_;
   bool turn_asked_ = false;
 

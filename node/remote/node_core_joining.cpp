@@ -1,5 +1,6 @@
 // Joining and resuming, the membership, the lease, and fencing.
 #include <algorithm>
+#include <iterator>
 
 #include "common/base/text.hpp"
 #include "common/wire/codec.hpp"
@@ -13,7 +14,6 @@ using namespace node_effect;
 
 // Those who went and are remembered; as many as a join may report.
 constexpr std::size_t kDepartedMax = wire::kPeersMax;
-constexpr std::size_t kUnechoedBeatsMax = 1024;
 constexpr int kPatienceMax = 8;  // times down_after, for a join that nobody answers
 // Of the envelopes that a lost session leaves, told one by one; the rest is counted.
 constexpr std::size_t kUnsettledTold = 256;
@@ -55,7 +55,9 @@ NodeCore::Effects NodeCore::start(TimePoint) {
 
 NodeCore::Effects NodeCore::on_control_connected(TimePoint now) {
   Effects effects;
-  if (phase_ == Phase::kConnecting) join(now, effects);
+  if (phase_ != Phase::kConnecting) return effects;
+  asked_at_ = now;
+  join(now, effects);
   return effects;
 }
 
@@ -259,6 +261,7 @@ void NodeCore::welcomed(control::Welcome welcome, TimePoint now, Effects& effect
   recovering_ = welcome.recovering;
   settings_.session.payload_bytes_max = welcome.settings.payload_bytes_max;
   broker_heard_ = now;
+  if (asked_at_) told_after_ = *std::exchange(asked_at_, std::nullopt);
   beat_due_ = now;
   loads_.clear();  // all of them follow
   // Of what was sent before, only an echo of before proved anything.
@@ -313,6 +316,7 @@ void NodeCore::begin_epoch(Effects& effects) {
   attached_ = false;
   broker_beat_ = 0;
   beats_ = BeatBook{kUnechoedBeatsMax};
+  told_after_at_.clear();
   effects.push_back(Lease{TimePoint::min()});
 }
 
@@ -349,6 +353,9 @@ void NodeCore::attached(TimePoint now, Effects& effects) {
 
 // --- the lease and the loss of it ---
 
+/// The broker counts our silence from its newest beat that we have echoed, which may have been long
+/// on its way to us. That beat was sent after our own that it echoed: so the lease counts from that
+/// one, and not from the beat whose echo tells that the broker knows.
 void NodeCore::heard_echo(std::uint64_t number, Effects& effects) {
   std::optional<std::uint64_t> arrived;
   while (!beats_behind_.empty() && beats_behind_.front().beat <= number &&
@@ -360,7 +367,12 @@ void NodeCore::heard_echo(std::uint64_t number, Effects& effects) {
   const auto sent = beats_.record_echo(number);
   if (!sent) return;
   broker_heard_ = std::max(*broker_heard_, *sent);
-  effects.push_back(Lease{*sent + cluster_->down_after - cluster_->lease_margin});
+  const auto at = told_after_at_.find(number);
+  if (at == told_after_at_.end()) return;
+  const TimePoint known_since = at->second;
+  told_after_at_.erase(told_after_at_.begin(), std::next(at));
+  told_after_ = std::max(told_after_, *sent);
+  effects.push_back(Lease{known_since + cluster_->down_after - cluster_->lease_margin});
 }
 
 std::optional<TimePoint> NodeCore::isolated_at() const {
@@ -380,6 +392,7 @@ void NodeCore::fence(std::string why, TimePoint now, Effects& effects) {
   beat_due_.reset();
   turn_asked_ = false;
   beats_ = BeatBook{kUnechoedBeatsMax};
+  told_after_at_.clear();
   broker_beat_ = 0;
   broker_heard_.reset();
   phase_ = Phase::kConnecting;

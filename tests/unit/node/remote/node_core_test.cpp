@@ -763,18 +763,48 @@ TEST_F(NodeCoreTest, FramesThatTheOldBrokerForwardedAreNotTakenFromTheNewOne) {
 
 // --- the lease, and isolation ---
 
-TEST_F(NodeCoreTest, ALeaseLastsFromTheBeatThatTheBrokerEchoed) {
+TEST_F(NodeCoreTest, ALeaseLastsFromWhatTheBrokerIsKnownToHaveHeardWhenItsBeatWasSent) {
+  const TimePoint asked = now;
   join();
+  now += 20ms;
   beat();
-  const TimePoint sent = now;
+  const TimePoint first = now;
   now += 100ms;
   control(control::BrokerBeat{1, 1});
   EXPECT_EQ(take<node_effect::Lease>().at(0).until,
-            sent + kCluster.down_after - kCluster.lease_margin);
+            asked + kCluster.down_after - kCluster.lease_margin);
   control(control::BrokerBeat{2, 1});
   EXPECT_TRUE(take<node_effect::Lease>().empty()) << "the same echo says nothing new";
   control(control::BrokerBeat{3, 7});
   EXPECT_TRUE(take<node_effect::Lease>().empty()) << "nor does one of a beat that was never sent";
+
+  now += 150ms;
+  beat();
+  now += 100ms;
+  control(control::BrokerBeat{4, 2});
+  EXPECT_EQ(take<node_effect::Lease>().at(0).until,
+            first + kCluster.down_after - kCluster.lease_margin);
+}
+
+// The broker's beats to this node waited on the network, its own came through: when they arrive,
+// the broker's verdict is near, and no fresh echo in them says that it heard so.
+TEST_F(NodeCoreTest, BeatsOfTheBrokerThatWereLongUnderWayGiveNoLeaseBeyondItsVerdict) {
+  join();
+  beat();
+  const TimePoint known = now;  // to the broker as well, by what follows
+  control(control::BrokerBeat{1, 1});
+  now += 250ms;
+  beat();
+  control(control::BrokerBeat{2, 2});
+  take<node_effect::Lease>();
+  // beat 2 of the broker is the newest that it knows to have arrived, and was sent after `known`
+  for (int i = 0; i < 10; ++i) {
+    now += 250ms;
+    beat();
+  }
+  control(control::BrokerBeat{12, 12});
+  EXPECT_LE(take<node_effect::Lease>().at(0).until,
+            known + 250ms + kCluster.down_after - kCluster.lease_margin);
 }
 
 TEST_F(NodeCoreTest, ALeaseEndsWithItsEpochAndWithTheIncarnation) {
