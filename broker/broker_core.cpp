@@ -191,6 +191,7 @@ void BrokerCore::observer_late(Duration lag, TimePoint now) {
   move_time_to(now);
   detector_.observer_late(lag, now_);
   recovery_.extend(lag);
+  for (auto& [name, node] : nodes_) node.attach_by += lag;  // it could not be heard meanwhile
 }
 
 Effects BrokerCore::advance(TimePoint now) {

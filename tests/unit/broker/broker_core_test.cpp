@@ -163,6 +163,24 @@ TEST_F(BrokerCoreTest, WhoClaimsTheNamesOfAllSilentNodesGetsThemWithinOneMoreBou
   EXPECT_EQ(told_to<control::Welcome>(conn(30), verdicts).size(), 1u);
 }
 
+TEST_F(BrokerCoreTest, ALateObserverAbandonsNoJoinForTheTimeThatItWasAway) {
+  const auto welcome = told_to<control::Welcome>(conn(10), control(conn(10), join_frame("a", 1)));
+  (void)advance_by(1s);
+  now += 10s;  // the broker was stopped
+  core.observer_late(10s, now);
+  EXPECT_TRUE(among<effect::JoinAbandoned>(advance_by(0s)).empty());
+  EXPECT_TRUE(among<effect::JoinAbandoned>(advance_by(kCluster.down_after - 1s - 1ns)).empty());
+  EXPECT_EQ(
+      told_to<control::Attached>(conn(11), control(conn(11), control::Attach{welcome.at(0).token}))
+          .size(),
+      1u);
+  (void)control(conn(20), join_frame("b", 2));
+  (void)advance_by(1s);
+  core.observer_late(2s, now += 2s);
+  EXPECT_EQ(among<effect::JoinAbandoned>(advance_by(kCluster.down_after - 1s)).size(), 1u)
+      << "and no longer";
+}
+
 TEST_F(BrokerCoreTest, TimeThatGoesBackCountsAsTheLatest) {
   const Joined a = join("a", 1);
   (void)advance_by(1s);
