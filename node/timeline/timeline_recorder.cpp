@@ -1,6 +1,7 @@
 #include "node/timeline/timeline_recorder.hpp"
 
 #include <algorithm>
+#include <string_view>
 #include <utility>
 
 #include "common/base/text.hpp"
@@ -27,6 +28,22 @@ void make_fit(TimelineRecord& record) {
   }
 }
 
+// The text of a phase record begins with it: "Failed: ..." is Failed.
+std::string_view phase_in(std::string_view text) {
+  const auto is_letter = [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); };
+  const auto end = std::find_if_not(text.begin(), text.end(), is_letter);
+  return text.substr(0, static_cast<std::size_t>(end - text.begin()));
+}
+
+bool is_terminal(std::string_view phase) { return phase == "Closed" || phase == "Failed"; }
+
+/// What takes a conversation off the list of those that are open.
+bool is_end(const TimelineRecord& record) {
+  return record.event == TimelineEvent::kPhase && is_terminal(phase_in(record.text));
+}
+
+constexpr std::size_t reserve_of(std::size_t limit) { return (limit + 7) / 8; }
+
 }  // namespace
 
 TimelineRecorder::TimelineRecorder(std::uint32_t records_max, std::function<void()> wake,
@@ -37,6 +54,7 @@ void TimelineRecorder::record(TimelineRecord record) {
   if (!wanted()) return;
   make_fit(record);
   const bool routine = is_routine(record.event);
+  const bool ends = is_end(record);
   const std::size_t bytes = weight_bytes(record);
   bool wake = false;
   {
@@ -46,7 +64,7 @@ void TimelineRecorder::record(TimelineRecord record) {
     Counts& counts = counts_of(record.conversation);
     const bool retold = note_state(counts, record);
     const ConversationId conversation = record.conversation;
-    if ((retold || has_budget(counts, routine)) && make_room(bytes)) {
+    if ((retold || ends || has_budget(counts, routine)) && make_room(bytes, ends)) {
       if (!retold) ++(routine ? counts.routine : counts.other);
       unarrived_routine_ += routine;
       append({std::move(record), bytes, retold});
@@ -62,9 +80,9 @@ void TimelineRecorder::record(TimelineRecord record) {
 bool TimelineRecorder::note_state(Counts& counts, const TimelineRecord& record) {
   if (record.event == TimelineEvent::kOpened) return std::exchange(counts.opened, true);
   if (record.event != TimelineEvent::kPhase) return false;
-  std::string phase = record.text.substr(0, record.text.find(':'));
-  if (phase == counts.phase) return true;
-  counts.phase = std::move(phase);
+  // a reason is news: the phase may have been said again before its decision's own record
+  if (record.text == counts.phase) return true;
+  counts.phase = phase_in(record.text);
   return false;
 }
 
@@ -75,15 +93,18 @@ bool TimelineRecorder::has_budget(const Counts& counts, bool routine) const {
          unarrived_routine_ < routine_records_max(limits_.kept_max);
 }
 
-bool TimelineRecorder::make_room(std::size_t bytes) {
+bool TimelineRecorder::make_room(std::size_t bytes, bool for_end) {
   while (!has_room(bytes) && first_ <= arrived_) give_up_oldest();
-  return has_room(bytes);
+  return has_room(bytes, for_end);
 }
 
 /// Settled ones between others are as good as gone; the second bound is theirs.
-bool TimelineRecorder::has_room(std::size_t bytes) const {
-  return items_.size() - settled_ < limits_.kept_max && items_.size() < 2 * limits_.kept_max &&
-         bytes_ + bytes <= limits_.kept_bytes_max;
+bool TimelineRecorder::has_room(std::size_t bytes, bool for_end) const {
+  const std::size_t kept_max = limits_.kept_max + (for_end ? reserve_of(limits_.kept_max) : 0);
+  const std::size_t bytes_max =
+      limits_.kept_bytes_max + (for_end ? reserve_of(limits_.kept_bytes_max) : 0);
+  return items_.size() - settled_ < kept_max && items_.size() < 2 * kept_max &&
+         bytes_ + bytes <= bytes_max;
 }
 
 void TimelineRecorder::give_up_oldest() {
@@ -169,8 +190,8 @@ void TimelineRecorder::connected(Epoch broker, bool anew) {
 /// The broker of before is gone, with all that it was told.
 void TimelineRecorder::tell_all() {
   first_ = end();  // numbers are the new one's own, but none is used twice
-  std::erase_if(items_,
-                [](const Item& item) { return std::holds_alternative<std::monostate>(item.what); });
+  const std::set<ConversationId> known = known_to_the_next();
+  std::erase_if(items_, [&](const Item& item) { return !is_worth_telling(item, known); });
   settled_ = 0;
   arrived_ = first_ - 1;
   unarrived_routine_ = 0;
@@ -186,9 +207,54 @@ void TimelineRecorder::tell_all() {
   for (auto& [id, counts] : counts_) {
     const std::uint64_t routine = std::exchange(counts.gone_routine, 0);
     const std::uint64_t other = std::exchange(counts.gone_other, 0);
-    if (routine + other > 0) leave_out(id, routine, other);
+    if (routine + other == 0) continue;
+    if (known.contains(id)) {
+      leave_out(id, routine, other);
+    } else {
+      lost_ += routine + other;
+    }
   }
+  std::erase_if(untold_, [&](const auto& each) {
+    const bool unknown = !known.contains(each.first);
+    if (unknown) lost_ += each.second.routine + each.second.other;
+    return unknown;
+  });
   lost_ += std::exchange(gone_lost_, 0);
+}
+
+/// Those of which records are kept, and those that are open: their opening is said again. Not those
+/// whose end was not kept: the rest of their records would show them open.
+std::set<ConversationId> TimelineRecorder::known_to_the_next() const {
+  std::set<ConversationId> known, ended;
+  for (const Item& item : items_) {
+    const auto* record = std::get_if<TimelineRecord>(&item.what);
+    if (record == nullptr) continue;
+    known.insert(record->conversation);
+    if (is_end(*record)) ended.insert(record->conversation);
+  }
+  for (const auto& [id, counts] : counts_) {
+    if (is_terminal(counts.phase)) {
+      if (!ended.contains(id)) known.erase(id);
+    } else if (counts.opened || !counts.phase.empty()) {
+      known.insert(id);
+    }
+  }
+  return known;
+}
+
+/// What is not is counted: one number for all that the next broker could not place anyway.
+bool TimelineRecorder::is_worth_telling(const Item& item, const std::set<ConversationId>& known) {
+  if (const auto* record = std::get_if<TimelineRecord>(&item.what)) {
+    if (known.contains(record->conversation)) return true;
+    lost_ += item.retold ? 0 : 1;
+    bytes_ -= item.bytes;
+  } else if (const auto* left_out = std::get_if<control::LeftOut>(&item.what)) {
+    if (known.contains(left_out->conversation)) return true;
+    lost_ += left_out->routine + left_out->other;
+  } else if (const auto* lost = std::get_if<Lost>(&item.what)) {
+    lost_ += lost->records;
+  }
+  return false;
 }
 
 void TimelineRecorder::arrived(std::uint64_t up_to) {

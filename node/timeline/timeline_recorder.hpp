@@ -9,6 +9,7 @@
 #include <map>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <variant>
@@ -25,7 +26,13 @@ namespace liminal {
 /// routine_records_max(), as many others as there is room for in all. Of what has not arrived,
 /// routine ones take at most that part of `kept_max` too. What arrived gives way to what is new,
 /// oldest first. What is left out is counted and told with the rest; what gave way the next broker
-/// is told of in the same way, which knows nothing else of it.
+/// is told of in the same way, which knows nothing else of it: for each conversation that it will
+/// know, of the others as one sum.
+///
+/// How a conversation ended (a phase record Closed or Failed) is told whatever its budget, and
+/// there is a reserve for it of an eighth of `kept_max` and of `kept_bytes_max`. If it gave way, or
+/// found the reserve full, the next broker is told nothing more of that conversation, which it
+/// would show as open: what is left of it is counted.
 ///
 /// All that is told has a number, in the order of telling; what one broker is told again has the
 /// number that it had.
@@ -35,7 +42,7 @@ namespace liminal {
 class TimelineRecorder {
  public:
   struct Limits {
-    /// Records, and counts of what was left out, whether told or not.
+    /// Records, and counts of what was left out, whether told or not; without the reserve for ends.
     std::size_t kept_max = 8192;
     std::size_t kept_bytes_max = std::size_t{16} * 1024 * 1024;
     /// Whose counts are kept; beyond it the oldest is counted anew from zero.
@@ -80,7 +87,7 @@ class TimelineRecorder {
     std::uint64_t gone_routine = 0, gone_other = 0;  // of which only this broker knows
     // What a node that is back says again of an open conversation, and may have said before.
     bool opened = false;
-    std::string phase = {};
+    std::string phase = {};  // its name alone
   };
   struct Lost {
     std::uint64_t records;
@@ -93,8 +100,8 @@ class TimelineRecorder {
   };
 
   [[nodiscard]] bool has_budget(const Counts& counts, bool routine) const;
-  [[nodiscard]] bool has_room(std::size_t bytes) const;
-  bool make_room(std::size_t bytes);
+  [[nodiscard]] bool has_room(std::size_t bytes, bool for_end = false) const;
+  bool make_room(std::size_t bytes, bool for_end = false);
   void give_up_oldest();
   void settle(Item& item);
   void append(Item item);
@@ -105,6 +112,8 @@ class TimelineRecorder {
   void take_items(control::Records& frame);
   void take_left_out(control::Records& frame);
   void tell_all();
+  [[nodiscard]] std::set<ConversationId> known_to_the_next() const;
+  [[nodiscard]] bool is_worth_telling(const Item& item, const std::set<ConversationId>& known);
   [[nodiscard]] bool is_settled(std::uint64_t number);
   void pass_settled();
   void skip_settled();

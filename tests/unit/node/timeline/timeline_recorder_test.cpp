@@ -8,6 +8,7 @@
 #include <deque>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "common/base/random.hpp"
@@ -295,14 +296,142 @@ TEST_F(TimelineRecorderToldAgain, CountsThatArrivedTakeNoRoomFromTheNextOnes) {
     make("left out", kPlaced, broker);
   }
   const auto all = take_all(recorder);
-  std::uint64_t told = all.records.size();
+  std::uint64_t told = all.records.size() + all.lost;
   for (const auto& each : all.left_out) told += each.routine + each.other;
   EXPECT_EQ(told, 12u);
   EXPECT_TRUE(recorder.empty());
 }
 
+// ---- ends ----
+
+TEST_F(TimelineRecorderToldAgain, CountsOfWhatEndedLongAgoTakeNoRoomFromWhatIsKept) {
+  recorder.connected(kFirst, true);
+  for (std::uint64_t ended = 10; ended < 30; ++ended) {
+    make("Failed: it did", kPhase, ended);
+    make("", kEnded, ended);
+    (void)take_all(recorder);
+  }
+  make("fail: upper", kOpened);
+  for (const char* text : {"a", "b", "c"}) make(text);
+  (void)take_all(recorder);
+  recorder.connected(kSecond, true);
+  const auto again = take_all(recorder);
+  EXPECT_EQ(again.left_out, LeftOut{}) << "of conversations that this broker does not know";
+  EXPECT_EQ(again.lost, 40u);
+  recorder.connected(Epoch{3}, true);
+  EXPECT_EQ(texts(recorder.take()), (Texts{"a", "b", "c"})) << "the sum alone needed a place";
+}
+
+TEST_F(TimelineRecorderToldAgain, CountsOfAnOpenConversationStayItsOwnThoughNothingOfItIsKept) {
+  recorder.connected(kFirst, true);
+  make("fail: upper", kOpened);
+  make("Active", kPhase);
+  (void)take_all(recorder);
+  for (const char* text : {"a", "b", "c", "d"}) make(text, kPlaced, 2);
+  (void)take_all(recorder);
+  recorder.connected(kSecond, true);
+  make("fail: upper", kOpened);
+  const auto again = take_all(recorder);
+  EXPECT_EQ(again.left_out, (LeftOut{{{1, 1}, 0, 2}})) << "it is said again, and then known";
+  EXPECT_EQ(again.lost, 0u);
+}
+
+TEST_F(TimelineRecorderToldAgain, UntoldCountsOfWhatTheNextBrokerDoesNotKnowBecomeOneSum) {
+  recorder.connected(kFirst, true);
+  for (const char* text : {"a", "b", "c", "d"}) make(text);
+  for (std::uint64_t other = 2; other < 6; ++other) make("left out", kPlaced, other);
+  (void)recorder.take();
+  recorder.arrived(2);
+  (void)recorder.take();  // two of the counts are told, two wait
+  recorder.connected(kSecond, true);
+  const auto again = take_all(recorder);
+  EXPECT_EQ(texts(again), (Texts{"c", "d"}));
+  EXPECT_EQ(again.left_out, (LeftOut{{{1, 1}, 0, 2}})) << "a and b, which gave way to counts";
+  EXPECT_EQ(again.lost, 4u);
+}
+
+TEST_F(TimelineRecorderToldAgain, AnEndIsToldThoughNothingElseHasRoom) {
+  recorder.connected(kFirst, true);
+  for (const char* text : {"a", "b", "c", "d"}) make(text);
+  make("left out");
+  make("Compensating: it goes on", kPhase);
+  make("Failed: it did", kPhase);
+  make("Closed", kPhase, 2);  // the reserve is an eighth, here of 4 records
+  const auto all = take_all(recorder);
+  EXPECT_EQ(texts(all), (Texts{"a", "b", "c", "d", "Failed: it did"}));
+  EXPECT_EQ(all.left_out, (LeftOut{{{1, 1}, 0, 2}, {{1, 2}, 0, 1}}));
+  for (const char* text : {"e", "f", "g", "h"}) make(text);
+  EXPECT_EQ(take_all(recorder).left_out, LeftOut{}) << "what arrived gives way for the reserve too";
+}
+
+TEST(TimelineRecorder, AnEndIsToldThoughBytesOrTheBudgetAreUsedUp) {
+  const std::size_t each = weight_bytes(record(kCrashed, 1, std::string(1000, 'x')));
+  TimelineRecorder full{1000, {}, {.kept_bytes_max = 16 * each}};
+  for (int i = 0; i < 16; ++i) full.record(record(kCrashed, 1, std::string(1000, 'x')));
+  full.record(record(kPhase, 1, "Closed"));
+  EXPECT_EQ(take_all(full).records.size(), 17u);
+
+  TimelineRecorder busy{2};
+  for (int i = 0; i < 2; ++i) busy.record(record(kCrashed));
+  busy.record(record(kPhase, 1, "Compensating"));
+  busy.record(record(kPhase, 1, "Failed: it did"));
+  const auto all = take_all(busy);
+  EXPECT_EQ(all.records.size(), 3u) << "or the broker would show it open";
+  EXPECT_EQ(all.records.back().text, "Failed: it did");
+  EXPECT_EQ(all.left_out, (LeftOut{{{1, 1}, 0, 1}}));
+}
+
+TEST_F(TimelineRecorderToldAgain, WhatIsLeftOfAConversationWhoseEndGaveWayIsCountedNotTold) {
+  recorder.connected(kFirst, true);
+  make("Failed: it did", kPhase);
+  make("its participant", kEnded);
+  make("a", kPlaced, 2);
+  make("b", kPlaced, 2);
+  (void)take_all(recorder);
+  make("c", kPlaced, 2);
+  recorder.connected(kSecond, true);
+  const auto again = take_all(recorder);
+  EXPECT_EQ(texts(again), (Texts{"a", "b", "c"})) << "the broker would show the ended one open";
+  EXPECT_EQ(again.left_out, LeftOut{});
+  EXPECT_EQ(again.lost, 2u);
+  make("d", kPlaced, 2);
+  EXPECT_EQ(texts(recorder.take()), (Texts{"d"}));
+}
+
+TEST_F(TimelineRecorderToldAgain, AnEndThatIsKeptTakesItsRecordsAlong) {
+  recorder.connected(kFirst, true);
+  make("a");
+  make("Failed: it did", kPhase);
+  make("its participant", kEnded);
+  (void)take_all(recorder);
+  make("b", kPlaced, 2);
+  make("c", kPlaced, 2);
+  recorder.connected(kSecond, true);
+  const auto again = take_all(recorder);
+  EXPECT_EQ(texts(again), (Texts{"Failed: it did", "its participant", "b", "c"}));
+  EXPECT_EQ(again.left_out, (LeftOut{{{1, 1}, 0, 1}}));
+}
+
+TEST_F(TimelineRecorderToldAgain, AReasonIsNewsThoughItsPhaseWasSaidBefore) {
+  recorder.connected(kFirst, true);
+  make("Failed", kPhase);  // said again while the decision was under way
+  make("Failed: it did", kPhase);
+  (void)take_all(recorder);
+  recorder.connected(kSecond, true);
+  EXPECT_EQ(texts(take_all(recorder)), (Texts{"Failed", "Failed: it did"}));
+}
+
+TEST_F(TimelineRecorderToldAgain, AReasonWithoutRoomIsCounted) {
+  recorder.connected(kFirst, true);
+  make("Compensating", kPhase);
+  for (const char* text : {"a", "b", "c"}) make(text);
+  make("Compensating: undoing", kPhase);
+  EXPECT_EQ(take_all(recorder).left_out, (LeftOut{{{1, 1}, 0, 1}}));
+}
+
 // A stream is received as the broker does; frames get lost with connections, brokers with all.
-TEST(TimelineRecorderWalk, NothingIsLostUncountedAndNothingDoubled) {
+// Texts are numbers, behind the phase of those that have one.
+TEST(TimelineRecorderWalk, NothingIsLostUncountedNothingDoubledAndNoEndedOneShownOpen) {
   for (std::uint64_t seed = 0; seed < 300; ++seed) {
     SCOPED_TRACE(::testing::Message() << "seed " << seed);
     Random random{seed};
@@ -310,13 +439,18 @@ TEST(TimelineRecorderWalk, NothingIsLostUncountedAndNothingDoubled) {
         1 + static_cast<std::uint32_t>(random.below(40)), {}, {.kept_max = 1 + random.below(20)}};
     std::uint64_t made = 0, epoch = 1, taken = 0, counted = 0;
     std::deque<control::Records> under_way;
-    std::vector<std::string> shown;
+    std::vector<TimelineRecord> shown;
+    std::uint64_t conversations = 3, ends_before = 0;
+    std::vector<std::uint64_t> open{1, 2, 3}, ended;
+    const auto make = [&](TimelineEvent event, std::uint64_t conversation, const char* phase) {
+      recorder.record(record(event, conversation, phase + std::to_string(++made)));
+    };
     const auto receive = [&] {
       const control::Records& frame = under_way.front();
       std::uint64_t number = frame.first;
       const auto fresh = [&] { return number++ > taken; };
       for (const auto& each : frame.records) {
-        if (fresh()) shown.push_back(each.text);
+        if (fresh()) shown.push_back(each);
       }
       for (const auto& each : frame.left_out) {
         if (fresh()) counted += each.routine + each.other;
@@ -336,6 +470,7 @@ TEST(TimelineRecorderWalk, NothingIsLostUncountedAndNothingDoubled) {
           under_way.clear();
           shown.clear();
           taken = counted = 0;
+          ends_before = ended.size();
           recorder.connected(Epoch{++epoch}, true);
           break;
         case 2:
@@ -349,9 +484,15 @@ TEST(TimelineRecorderWalk, NothingIsLostUncountedAndNothingDoubled) {
         case 6:
           if (!recorder.empty()) under_way.push_back(recorder.take());
           break;
+        case 7: {
+          std::uint64_t& ending = open[random.below(3)];
+          make(kPhase, ending, "Failed: ");
+          for (std::uint64_t n = random.below(3); n > 0; --n) make(kEnded, ending, "");
+          ended.push_back(std::exchange(ending, ++conversations));
+          break;
+        }
         default:
-          recorder.record(record(random.below(2) == 0 ? kPlaced : kSent, 1 + random.below(3),
-                                 std::to_string(++made)));
+          make(random.below(2) == 0 ? kPlaced : kSent, open[random.below(3)], "");
       }
     }
     for (int i = 0; i < 100; ++i) {
@@ -360,10 +501,20 @@ TEST(TimelineRecorderWalk, NothingIsLostUncountedAndNothingDoubled) {
       recorder.arrived(taken);
     }
     EXPECT_EQ(shown.size() + counted, made);
-    EXPECT_TRUE(std::is_sorted(shown.begin(), shown.end(), [](const auto& a, const auto& b) {
-      return std::stoull(a) < std::stoull(b);
-    }));
-    EXPECT_EQ(std::adjacent_find(shown.begin(), shown.end()), shown.end());
+    std::vector<std::uint64_t> numbers;
+    for (const auto& each : shown) {
+      numbers.push_back(std::stoull(each.text.substr(each.text.find(' ') + 1)));
+    }
+    EXPECT_TRUE(std::is_sorted(numbers.begin(), numbers.end()));
+    EXPECT_EQ(std::adjacent_find(numbers.begin(), numbers.end()), numbers.end());
+    for (std::uint64_t i = 0; i < ends_before; ++i) {
+      const auto of_it = [&](const auto& each) {
+        return each.conversation == ConversationId{1, ended[i]};
+      };
+      EXPECT_EQ(std::any_of(shown.begin(), shown.end(), of_it),
+                std::any_of(shown.begin(), shown.end(),
+                            [&](const auto& each) { return of_it(each) && each.event == kPhase; }));
+    }
   }
 }
 
