@@ -10,7 +10,7 @@
 using namespace liminal;
 using namespace std::chrono_literals;
 
-struct Upper final : ParticipantBehaviour {
+struct Shout final : ParticipantBehaviour {
   std::optional<Payload> process(const Request& request) override {
     std::string text{request.payload.view()};
     if (text.empty()) throw std::runtime_error("nothing to do");
@@ -24,12 +24,12 @@ int main(int argc, char** argv) {
   if (argc > 1) settings.broker = argv[1];
   set_up_node_log(settings.name, "warning");
   const auto node = Node::create(settings).value();
-  const auto offered = node->offer(ServiceName{"upper"}, [] { return std::make_unique<Upper>(); });
+  const auto offered = node->offer(ServiceName{"shout"}, [] { return std::make_unique<Shout>(); });
   const auto started = offered.and_then([&] { return node->start(10s); });
   if (!started) return std::cerr << started.error().detail << '\n', 1;
 
   for (const char* text : {"hello, world", ""}) {
-    const auto reply = ask(*node, ServiceName{"upper"}, Payload{text}, 5s, CrashPolicy::kFail);
+    const auto reply = ask(*node, ServiceName{"shout"}, Payload{text}, 5s, CrashPolicy::kFail);
     if (reply) {
       std::cout << reply->view() << '\n';
     } else {
