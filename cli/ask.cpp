@@ -39,7 +39,7 @@ ExitCode ask(SignalWatch& signals, const ConversationOptions& options, const Ser
   if (!reply) {
     const std::string why = reply.error().detail;
     reply = tl::unexpected<Error>(
-        end_by_policy(conversation, std::move(reply.error()), "liminal ask: " + why));
+        end_by_policy(options, conversation, std::move(reply.error()), "liminal ask: " + why));
   }
   ConversationState end = conversation.query_state();
   if (reply) {

@@ -306,7 +306,8 @@ std::vector<Command> commands() {
   return all;
 }
 
-ExitCode print(std::string_view text) {
+ExitCode print(SignalWatch& signals, std::string_view text) {
+  end_at_a_signal(signals);  // it may wait for a reader
   const auto written = write_out(text);
   return written ? ExitCode::kDone : report(written.error());
 }
@@ -320,13 +321,13 @@ ExitCode run(SignalWatch& signals, const std::vector<std::string>& arguments) {
   if (arguments.empty()) {
     return report({Errc::kUsage, "no command given: write one of " + known + ", or --help"});
   }
-  if (arguments[0] == "--help" || arguments[0] == "-h") return print(kHelp);
+  if (arguments[0] == "--help" || arguments[0] == "-h") return print(signals, kHelp);
   if (arguments[0] == "help") {
-    if (arguments.size() == 1) return print(kHelp);
+    if (arguments.size() == 1) return print(signals, kHelp);
     return run(signals, {arguments[1], "--help"});
   }
   if (arguments[0] == "--version") {
-    return print("liminal " + std::string{config::kProgramVersion} + "\n");
+    return print(signals, "liminal " + std::string{config::kProgramVersion} + "\n");
   }
   const auto command = std::find_if(all.begin(), all.end(),
                                     [&](const Command& c) { return c.name == arguments[0]; });
@@ -344,7 +345,7 @@ ExitCode run(SignalWatch& signals, const std::vector<std::string>& arguments) {
   if (!rest.empty() && rest[0] == "-h") rest[0] = "--help";
   const auto parsed = command->options.parse(rest, config::process_environment());
   if (!parsed) return report(parsed.error());
-  if (parsed->outcome() != Parsed::Outcome::kRun) return print(parsed->text());
+  if (parsed->outcome() != Parsed::Outcome::kRun) return print(signals, parsed->text());
   return command->run(signals, *parsed);
 }
 

@@ -231,7 +231,7 @@ ExitCode converse(SignalWatch& signals, const ConversationOptions& options,
   if (!printed) {
     const std::string why = printed.error().detail;
     const bool usage = printed.error().code == Errc::kUsage;
-    Error end = end_by_policy(conversation, printed.error(), "liminal converse: " + why);
+    Error end = end_by_policy(options, conversation, printed.error(), "liminal converse: " + why);
     if (!usage) {
       printed = tl::unexpected<Error>(std::move(end));
     } else if (end.code != Errc::kUsage) {

@@ -99,10 +99,15 @@ Result<OpenConversation> open_conversation(const SignalWatch& signals,
   return OpenConversation{std::move(*node), actor->handle()};
 }
 
-Error end_by_policy(ConversationHandle& conversation, Error error, std::string by) {
+Error end_by_policy(const ConversationOptions& options, ConversationHandle& conversation,
+                    Error error, std::string by) {
   conversation.cancel(std::move(by));  // changes nothing if it ends already
   (void)conversation.close(kEndBound);
-  return what_it_came_to(conversation.query_state(), std::move(error));
+  Error end = what_it_came_to(conversation.query_state(), std::move(error));
+  if (end.code == Errc::kNoService && !options.broker) {
+    end.detail += "; with --broker none this command is a node alone, which offers no service";
+  }
+  return end;
 }
 
 Error with_conversation(Error error, const ConversationHandle& conversation) {

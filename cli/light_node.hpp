@@ -73,9 +73,10 @@ struct OpenConversation {
                                                          const std::vector<ServiceName>& services);
 
 /// Ends a conversation in which something went wrong, by its policy, and waits for that end.
-/// Returns what it all came to: `error`, unless the conversation had something to undo. `by` says
-/// why it ends, for the record.
-[[nodiscard]] Error end_by_policy(ConversationHandle& conversation, Error error, std::string by);
+/// Returns what it all came to: `error`, unless the conversation had something to undo; without a
+/// broker it says so where nobody offers a service. `by` says why it ends, for the record.
+[[nodiscard]] Error end_by_policy(const ConversationOptions& options,
+                                  ConversationHandle& conversation, Error error, std::string by);
 
 /// `error`, naming the conversation it happened in.
 [[nodiscard]] Error with_conversation(Error error, const ConversationHandle& conversation);

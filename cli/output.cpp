@@ -3,6 +3,7 @@
 #include <limits.h>
 #include <poll.h>
 #include <sys/eventfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -14,6 +15,17 @@
 #include "common/base/check.hpp"
 
 namespace liminal::cli {
+namespace {
+
+// What is taken without waiting once anything is: by a pipe so much, by definition; a file never
+// waits; a terminal says that it is ready with less room than that.
+std::size_t part_bytes_max() {
+  struct stat about {};
+  const bool known = ::fstat(STDOUT_FILENO, &about) == 0;
+  return known && (S_ISFIFO(about.st_mode) || S_ISREG(about.st_mode)) ? PIPE_BUF : 256;
+}
+
+}  // namespace
 
 Result<void> write_out(std::string_view bytes) {
   while (!bytes.empty()) {
@@ -45,14 +57,14 @@ void StoppableOutput::stop() noexcept {
 }
 
 Result<void> StoppableOutput::write(std::string_view bytes) {
+  const std::size_t part_max = part_bytes_max();
   while (!bytes.empty()) {
     pollfd waits[2] = {{STDOUT_FILENO, POLLOUT, 0}, {stop_fd_, POLLIN, 0}};
     if (::poll(waits, 2, -1) < 0) continue;
     if (waits[0].revents == 0) {
       return fail(Errc::kConversationFailed, "interrupted while nobody read stdout");
     }
-    // so much a pipe takes without waiting once it takes anything
-    const std::string_view part = bytes.substr(0, std::min<std::size_t>(bytes.size(), PIPE_BUF));
+    const std::string_view part = bytes.substr(0, std::min(bytes.size(), part_max));
     if (auto written = write_out(part); !written) return written;
     bytes.remove_prefix(part.size());
   }

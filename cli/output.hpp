@@ -11,6 +11,12 @@ namespace liminal::cli {
 [[nodiscard]] Result<void> write_out(std::string_view bytes);
 
 /// The same, with a way to stop a write that waits for its reader.
+///
+/// It writes no more at once than a pipe or a terminal takes that takes anything. Where others
+/// write to the same one, they may fill it in between; then a write may go on waiting beyond
+/// stop().
+///
+/// Cost: two system calls for each 4 KiB of a pipe or a file, for each 256 bytes of anything else.
 /// Thread-safety: stop() from any thread, the rest on one.
 class StoppableOutput {
  public:
