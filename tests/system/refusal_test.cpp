@@ -148,7 +148,7 @@ TEST(Refusal, APayloadOverTheLimitIsExitNineEitherWay) {
 
 TEST(Refusal, ACommandWithoutABrokerFindsNoServices) {
   EXPECT_TRUE(failed_with(run({"liminal", "ask", "--broker", "none", "x", "y"}), 4,
-                          {"error: NoService: "}));
+                          {"error: NoService: ", "--broker none", "alone"}));
 }
 
 }  // namespace
