@@ -412,6 +412,48 @@ TEST_F(TimelineRecorderToldAgain, AnEndThatIsKeptTakesItsRecordsAlong) {
   EXPECT_EQ(again.left_out, (LeftOut{{{1, 1}, 0, 1}}));
 }
 
+TEST_F(TimelineRecorderToldAgain, WhatWasSaidAgainOfAConversationWhoseEndGaveWayIsNotCounted) {
+  recorder.connected(kFirst, true);
+  make("fail: upper", kOpened);
+  make("Failed: it did", kPhase);
+  make("a", kPlaced, 2);
+  make("b", kPlaced, 2);
+  (void)take_all(recorder);
+  make("c", kPlaced, 2);
+  make("fail: upper", kOpened);  // said again while it was ending, in the place of its end
+  recorder.connected(kSecond, true);
+  const auto again = take_all(recorder);
+  EXPECT_EQ(texts(again), (Texts{"a", "b", "c"}));
+  EXPECT_EQ(again.lost, 2u);
+}
+
+TEST(TimelineRecorder, WhatIsNotToldTheNextBrokerTakesNoRoom) {
+  const TimelineRecord big = record(kPlaced, 1, std::string(1000, 'x'));
+  TimelineRecorder recorder{1000, {}, {.kept_bytes_max = 4 * weight_bytes(big)}};
+  recorder.connected(kFirst, true);
+  recorder.record(record(kPhase, 2, "Closed"));
+  for (std::uint64_t of : {2, 2, 1}) recorder.record(record(kEnded, of, big.text));
+  (void)take_all(recorder);
+  recorder.record(big);  // the end gives way to it
+  recorder.connected(kSecond, true);
+  recorder.record(big);
+  recorder.record(big);
+  const auto again = take_all(recorder);
+  EXPECT_EQ(again.records.size(), 4u);
+  EXPECT_EQ(again.lost, 3u);
+  EXPECT_EQ(again.left_out, LeftOut{});
+}
+
+TEST_F(TimelineRecorderToldAgain, APhaseSaidAgainIsKnownWhateverStoodBehindItsName) {
+  recorder.connected(kFirst, true);
+  make("Closed; 5 sends and answers were not noted", kPhase);
+  (void)take_all(recorder);
+  make("Closed", kPhase);
+  (void)take_all(recorder);
+  recorder.connected(kSecond, true);
+  EXPECT_EQ(texts(take_all(recorder)), (Texts{"Closed; 5 sends and answers were not noted"}));
+}
+
 TEST_F(TimelineRecorderToldAgain, AReasonIsNewsThoughItsPhaseWasSaidBefore) {
   recorder.connected(kFirst, true);
   make("Failed", kPhase);  // said again while the decision was under way
