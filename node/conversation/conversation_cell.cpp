@@ -87,28 +87,45 @@ void ConversationCell::archive(effect::Finish over) {
   archived_ = true;
   snapshot_.ended = true;
   ++version_;
-  correlated_ = std::move(over.correlated);
+  const auto keep = [&](const MessageId& request, ReplyMode mode, std::uint64_t arrival,
+                        Outcome& outcome) {
+    HandedOut of{request, mode, arrival};
+    if (const auto found = over.taken_for.find(request); found != over.taken_for.end()) {
+      of.taken_for = found->second;
+    }
+    return Kept{of, std::move(outcome)};
+  };
+  for (auto& [request, outcome] : over.correlated) {
+    correlated_.emplace(request, keep(request, ReplyMode::kCorrelated, 0, outcome));
+  }
   std::uint64_t arrival = kFirstArrival;
   for (auto& [request, outcome] : over.inbox) {
-    inbox_.emplace(arrival++, Kept{request, std::move(outcome)});
+    inbox_.emplace(arrival, keep(request, ReplyMode::kInbox, arrival, outcome));
+    ++arrival;
   }
 }
 
-void ConversationCell::forget(const MessageId& request) {
+void ConversationCell::forget(const MessageId& request, WaiterId taken_for) {
   const std::lock_guard lock{mutex_};
-  const std::size_t dropped =
-      correlated_.erase(request) +
-      std::erase_if(inbox_, [&](const auto& entry) { return entry.second.request == request; });
+  const auto is_meant = [&](const auto& entry) {
+    return entry.second.of.request == request && entry.second.of.taken_for == taken_for;
+  };
+  const auto found = correlated_.find(request);
+  std::size_t dropped = std::erase_if(inbox_, is_meant);
+  if (found != correlated_.end() && is_meant(*found)) {
+    correlated_.erase(found);
+    ++dropped;
+  }
   dropped_answers_.fetch_add(dropped, std::memory_order_relaxed);
 }
 
-void ConversationCell::put_back(const std::optional<MessageId>& request, Outcome reply) {
+void ConversationCell::put_back(const HandedOut& handed_out, Outcome reply) {
   const std::lock_guard lock{mutex_};
-  if (request) {
-    correlated_.emplace(*request, std::move(reply));
+  if (handed_out.mode == ReplyMode::kCorrelated) {
+    correlated_.emplace(handed_out.request, Kept{handed_out, std::move(reply)});
   } else {
     const std::uint64_t next = inbox_.empty() ? kFirstArrival : inbox_.begin()->first;
-    inbox_.emplace(next - 1, Kept{std::nullopt, std::move(reply)});
+    inbox_.emplace(next - 1, Kept{handed_out, std::move(reply)});
   }
 }
 
@@ -264,42 +281,37 @@ Error ConversationCell::too_late(const Question& question) const {
   return {Errc::kConversationFailed, "conversation failed: " + failure->detail};
 }
 
-bool ConversationCell::answer(const Question& question, Waiter& waiter) {
+std::optional<HandedOut> ConversationCell::answer(const Question& question, Waiter& waiter) {
   Outcome outcome{Payload{}};
-  std::optional<std::uint64_t> arrival;
-  std::optional<MessageId> of;  // the inbox's
+  std::uint64_t place = 0;  // in the inbox
+  std::optional<Kept> kept;
   const auto* receive = std::get_if<question::Receive>(&question);
-  bool kept = false;
   {
     const std::lock_guard lock{mutex_};
     if (receive != nullptr && receive->request) {
-      const auto found = correlated_.find(*receive->request);
-      kept = found != correlated_.end();
-      if (kept) {
-        outcome = std::move(found->second);
-        correlated_.erase(found);
-      }
+      if (auto found = correlated_.extract(*receive->request)) kept = std::move(found.mapped());
     } else if (receive != nullptr && !inbox_.empty()) {
-      kept = true;
-      arrival = inbox_.begin()->first;
-      of = inbox_.begin()->second.request;
-      outcome = std::move(inbox_.begin()->second.reply);
-      inbox_.erase(inbox_.begin());
+      place = inbox_.begin()->first;
+      kept = std::move(inbox_.extract(inbox_.begin()).mapped());
     }
-    if (!kept && (unknown_ || !std::holds_alternative<question::Close>(question))) {
+    if (kept) {
+      outcome = kept->reply;
+    } else if (unknown_ || !std::holds_alternative<question::Close>(question)) {
       outcome = tl::unexpected{too_late(question)};
     }
   }
   // offered without the lock: a completion may call back
-  const std::optional<Outcome> copy = kept ? std::optional{outcome} : std::nullopt;
-  if (offer(waiter, std::move(outcome)) || !copy) return kept;
+  const bool taken = offer(waiter, std::move(outcome));
+  if (!kept) return std::nullopt;
+  const HandedOut of = kept->of;
+  if (taken) return of;
   const std::lock_guard lock{mutex_};
-  if (arrival) {
-    inbox_.emplace(*arrival, Kept{of, *copy});
+  if (of.mode == ReplyMode::kCorrelated) {
+    correlated_.emplace(of.request, *std::move(kept));
   } else {
-    correlated_.emplace(*receive->request, *copy);
+    inbox_.emplace(place, *std::move(kept));
   }
-  return true;
+  return of;
 }
 
 /// Completions run in turns that are not their own, as notifiers do.

@@ -77,11 +77,11 @@ class ConversationCell {
 
   /// A reply of the archive, or from before it, that its caller did not get: the next that is
   /// received. REQUIRES: archive() was called.
-  void put_back(const std::optional<MessageId>& request, Outcome reply);
+  void put_back(const HandedOut& handed_out, Outcome reply);
   [[nodiscard]] bool has_archive() const;  // anything to receive
-  /// Nobody will ask for the reply to this request: if it is in the archive it is dropped, and
-  /// counted.
-  void forget(const MessageId& request);
+  /// Nobody will ask for the reply to this request: if it is in the archive, and the request was
+  /// taken for this waiter, it is dropped, and counted. Cost: O(replies of the inbox).
+  void forget(const MessageId& request, WaiterId taken_for);
 
   /// Calls the notifier now, in this thread, if that exit is recorded or the conversation is over;
   /// else keeps it. Errors: kRejected when `waiting_max` wait, of all roles together.
@@ -101,8 +101,8 @@ class ConversationCell {
   void tell_exits();
 
   /// For calls that the process did not answer: as it would have at its end.
-  /// True if it was a reply from the archive.
-  bool answer(const Question& question, Waiter& waiter);
+  /// The reply, if it was one from the archive.
+  std::optional<HandedOut> answer(const Question& question, Waiter& waiter);
 
   /// Offers, and counts with the notifiers a completion that throws. False if it was not taken.
   bool offer(Waiter& waiter, Outcome outcome);
@@ -116,7 +116,7 @@ class ConversationCell {
     ExitNotifier call;
   };
   struct Kept {
-    std::optional<MessageId> request;  // none: handed out once, and put back
+    HandedOut of;
     Outcome reply;
   };
   struct UnresolvedNotifier {
@@ -143,7 +143,7 @@ class ConversationCell {
   CrashPolicy policy_ = CrashPolicy::kFail;     // GUARDED_BY mutex_; as told by publish_policy()
   bool archived_ = false;                       // GUARDED_BY mutex_
   bool unknown_ = false;                        // GUARDED_BY mutex_; what became of it
-  std::map<MessageId, Outcome> correlated_;     // GUARDED_BY mutex_
+  std::map<MessageId, Kept> correlated_;        // GUARDED_BY mutex_
   std::map<std::uint64_t, Kept> inbox_;         // GUARDED_BY mutex_; by arrival
   std::vector<Notifier> notifiers_;             // GUARDED_BY mutex_; in order of registration
   std::vector<UnresolvedNotifier> unresolved_;  // GUARDED_BY mutex_; no state was published yet
@@ -181,18 +181,20 @@ class Ticket {
 /// archive has no reply to it any more.
 class Forgotten {
  public:
-  Forgotten(MessageId request, std::shared_ptr<ConversationCell> cell)
-      : request_(request), cell_(std::move(cell)) {}
+  Forgotten(MessageId request, WaiterId waiter, std::shared_ptr<ConversationCell> cell)
+      : request_(request), waiter_(waiter), cell_(std::move(cell)) {}
   Forgotten(Forgotten&&) noexcept = default;
   Forgotten& operator=(Forgotten&&) = delete;
   ~Forgotten() {
-    if (cell_) cell_->forget(request_);
+    if (cell_) cell_->forget(request_, waiter_);
   }
 
   [[nodiscard]] const MessageId& request() const { return request_; }
+  [[nodiscard]] WaiterId waiter() const { return waiter_; }  // that waits for the call
 
  private:
   MessageId request_;
+  WaiterId waiter_;
   std::shared_ptr<ConversationCell> cell_;
 };
 

@@ -34,6 +34,8 @@ struct HandedOut {
   MessageId request;
   ReplyMode mode;
   std::uint64_t arrival;  // its place in the inbox
+  RoleIndex role = 0;
+  std::optional<WaiterId> taken_for = {};  // see ConversationContext::Request
   friend bool operator==(const HandedOut&, const HandedOut&) = default;
 };
 
@@ -60,7 +62,7 @@ struct ReceiveRequested {
 };
 /// The caller gave up: out of time, or cancelled. With `forget`, the request of an ask or a send
 /// whose caller is gone, nobody will ask for that reply again: what was not taken is not sent, and
-/// a reply is a dead letter.
+/// a reply is a dead letter. Nothing of it is done to a request that was taken for another waiter.
 struct ReceiveAbandoned {
   WaiterId waiter;
   std::optional<MessageId> forget;
@@ -210,6 +212,7 @@ struct Note {
 struct Finish {
   std::map<MessageId, Outcome> correlated;
   std::vector<std::pair<MessageId, Outcome>> inbox;  // of which request
+  std::map<MessageId, WaiterId> taken_for = {};      // of these: whose calls sent them
 };
 
 }  // namespace effect
@@ -237,6 +240,7 @@ struct ConversationContext {
     std::optional<WaiterId> waiter = {};  // correlated ones only
     bool compensation = false;            // of the step that is being undone
     bool asked = false;                   // who sent it waits for its reply, not for its acceptance
+    std::optional<WaiterId> taken_for = {};  // the call that sent it: only that one can give it up
   };
   struct Participant {
     ParticipantStatus status;

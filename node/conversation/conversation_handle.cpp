@@ -163,7 +163,7 @@ std::optional<ConversationHandle> ConversationHandle::Weak::lock() const {
 bool ConversationHandle::Pending::cancel() {
   if (!waiter_ || !waiter_->abandon()) return false;
   call::Abandon abandon{*id_, std::nullopt};
-  if (forget_) abandon.forget.emplace(*forget_, cell_);
+  if (forget_) abandon.forget.emplace(*forget_, *id_, cell_);
   registry_->post(*conversation_, std::move(abandon));
   return true;
 }

@@ -124,7 +124,8 @@ void ConversationProcess::after_the_end(Context& context, Message message) {
     }
     if (call != nullptr && std::holds_alternative<call::Abandon>(call->call)) {
       const auto& forget = std::get<call::Abandon>(call->call).forget;
-      if (forget) cell_->forget(forget->request());  // before it is asked whether it is needed
+      // before it is asked whether it is needed
+      if (forget) cell_->forget(forget->request(), forget->waiter());
     }
   }
   end_if_not_needed(context);
@@ -408,16 +409,14 @@ void ConversationProcess::put_back_replies() {
   inbox_.push_front(std::exchange(feedback_, {}));
   auto replies = inbox_.returned_replies();
   for (auto it = replies.rbegin(); it != replies.rend(); ++it) {
-    const bool correlated = it->reply.mode == ReplyMode::kCorrelated;
-    cell_->put_back(correlated ? std::optional{it->reply.request} : std::nullopt,
-                    std::move(it->outcome));
+    cell_->put_back(it->reply, std::move(it->outcome));
   }
 }
 
 void ConversationProcess::carry_out(Context& context, effect::Finish& finish) {
   over_ = true;
   cell_->archive(std::move(finish));
-  for (const MessageId& request : inbox_.forgotten()) cell_->forget(request);
+  for (const auto& [request, waiter] : inbox_.forgotten()) cell_->forget(request, waiter);
   put_back_replies();
   cell_->tell_exits();  // before who closed it is told
   for (const Pid& pid : linked_.instances()) context.exit(pid, ExitReason::kill());

@@ -201,6 +201,9 @@ void Decision::finish() {
   ++context_.revision;
 
   effect::Finish over;
+  for (const auto& [id, request] : context_.requests) {
+    if (request.taken_for) over.taken_for.emplace(id, *request.taken_for);
+  }
   for (const auto& [arrival, id] : context_.inbox) {
     over.inbox.emplace_back(id, std::move(*context_.requests.at(id).outcome));
   }

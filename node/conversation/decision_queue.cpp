@@ -83,21 +83,25 @@ bool DecisionQueue::drop_call(WaiterId waiter, bool being_decided) {
   return true;
 }
 
-std::set<MessageId> DecisionQueue::forgotten() const {
-  std::set<MessageId> forgotten;
+std::set<std::pair<MessageId, WaiterId>> DecisionQueue::forgotten() const {
+  std::set<std::pair<MessageId, WaiterId>> forgotten;
   for (const Entry& entry : entries_) {
     const auto* abandoned = std::get_if<input::ReceiveAbandoned>(entry.input.get());
-    if (abandoned != nullptr && abandoned->forget) forgotten.insert(*abandoned->forget);
+    if (abandoned != nullptr && abandoned->forget) {
+      forgotten.emplace(*abandoned->forget, abandoned->waiter);
+    }
   }
   return forgotten;
 }
 
 std::vector<input::OfferRefused> DecisionQueue::returned_replies() const {
-  const std::set<MessageId> forgotten = this->forgotten();
+  const auto forgotten = this->forgotten();
   std::vector<input::OfferRefused> replies;
   for (const Entry& entry : entries_) {
     const auto* refused = std::get_if<input::OfferRefused>(entry.input.get());
-    if (refused == nullptr || forgotten.contains(refused->reply.request)) continue;
+    if (refused == nullptr) continue;
+    const HandedOut& reply = refused->reply;
+    if (reply.taken_for && forgotten.contains({reply.request, *reply.taken_for})) continue;
     replies.push_back(*refused);
   }
   return replies;

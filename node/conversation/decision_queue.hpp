@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <set>
+#include <utility>
 #include <vector>
 
 #include "node/conversation/conversation_core.hpp"
@@ -42,8 +43,9 @@ class DecisionQueue {
   /// first stays if it is `being_decided`. Cost: O(inputs).
   [[nodiscard]] bool drop_call(WaiterId waiter, bool being_decided);
 
-  /// Requests whose callers have given up, and nobody will ask for their replies.
-  [[nodiscard]] std::set<MessageId> forgotten() const;
+  /// Requests that those calls have given up for which they were to be taken: nobody will ask for
+  /// their replies.
+  [[nodiscard]] std::set<std::pair<MessageId, WaiterId>> forgotten() const;
 
   /// Replies that are to be put back, in order, without those that nobody will ask for.
   [[nodiscard]] std::vector<input::OfferRefused> returned_replies() const;

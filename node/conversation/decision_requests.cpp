@@ -139,13 +139,15 @@ void Decision::operator()(const input::SendRequested& send) {
     return;
   }
   const ReplyMode mode = send.options.reply.value_or(reply_mode(context_.config->mode));
-  Request& request = context_.requests
-                         .emplace(send.id, Request{.role = *role,
-                                                   .mode = mode,
-                                                   .when_deferred = send.options.when_deferred,
-                                                   .number = context_.next_number++,
-                                                   .asked = send.reply.has_value()})
-                         .first->second;
+  Request& request =
+      context_.requests
+          .emplace(send.id, Request{.role = *role,
+                                    .mode = mode,
+                                    .when_deferred = send.options.when_deferred,
+                                    .number = context_.next_number++,
+                                    .asked = send.reply.has_value(),
+                                    .taken_for = send.reply ? send.reply : send.accepted})
+          .first->second;
   if (send.reply) {
     request.waiter = send.reply;
     context_.receivers.emplace(*send.reply, send.id);
@@ -354,7 +356,7 @@ void Decision::operator()(const input::TimerFired& fired) {
 // --- replies and those who wait for them ---
 
 void Decision::hand_out(WaiterId waiter, MessageId id, Request& request) {
-  const HandedOut reply{id, request.mode, request.arrival};
+  const HandedOut reply{id, request.mode, request.arrival, request.role, request.taken_for};
   Outcome outcome = std::move(*request.outcome);
   if (request.mode == ReplyMode::kInbox) context_.inbox.erase(request.arrival);
   context_.requests.erase(id);
@@ -412,8 +414,8 @@ void Decision::operator()(const input::ReceiveAbandoned& abandoned) {
   if (!abandoned.forget) return;
 
   const auto found = context_.requests.find(*abandoned.forget);
-  if (found == context_.requests.end() || found->second.waiter || settles(found->first) ||
-      found->second.compensation) {
+  if (found == context_.requests.end() || found->second.taken_for != abandoned.waiter ||
+      found->second.waiter || settles(found->first) || found->second.compensation) {
     return;
   }
   forget(found->first, found->second);
@@ -454,7 +456,9 @@ void Decision::operator()(const input::OfferRefused& refused) {
   --context_.counters.received;
   Request& request =
       context_.requests
-          .emplace(refused.reply.request, Request{.role = 0, .mode = refused.reply.mode})
+          .emplace(refused.reply.request, Request{.role = refused.reply.role,
+                                                  .mode = refused.reply.mode,
+                                                  .taken_for = refused.reply.taken_for})
           .first->second;
   request.outcome = refused.outcome;
   if (refused.reply.mode == ReplyMode::kInbox) {

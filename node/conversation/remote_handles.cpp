@@ -191,8 +191,8 @@ void RemoteHandles::give_up(const CallKey& call, bool forget, Inputs& inputs) {
     if (!forget || !reply.forget) put_back(std::move(reply), inputs);
     return;
   }
-  if (accepted_.erase(call) > 0) {
-    if (forget) withdraw(call.second, inputs);
+  if (const auto taken = accepted_.extract(call)) {
+    if (forget) withdraw(call.second, taken.mapped(), inputs);
     return;
   }
   const auto found = waiters_.find(call);
@@ -205,23 +205,17 @@ void RemoteHandles::give_up(const CallKey& call, bool forget, Inputs& inputs) {
 }
 
 /// Taken, and its caller will never know.
-void RemoteHandles::withdraw(const MessageId& request, Inputs& inputs) {
-  if (over_) return cell_->forget(request);
-  inputs.push_back(input::ReceiveAbandoned{cell_->new_waiter_id(), request});
+void RemoteHandles::withdraw(const MessageId& request, WaiterId taken_for, Inputs& inputs) {
+  if (over_) return cell_->forget(request, taken_for);
+  inputs.push_back(input::ReceiveAbandoned{taken_for, request});
 }
 
 void RemoteHandles::put_back(Unacknowledged reply, Inputs& inputs) {
   if (!over_) {
-    inputs.push_back(input::OfferRefused{*reply.handed_out, std::move(reply.reply)});
+    inputs.push_back(input::OfferRefused{reply.handed_out, std::move(reply.reply)});
     return;
   }
-  std::optional<MessageId> request = reply.request;
-  if (reply.handed_out) {
-    request = reply.handed_out->mode == ReplyMode::kCorrelated
-                  ? std::optional{reply.handed_out->request}
-                  : std::nullopt;
-  }
-  cell_->put_back(request, std::move(reply.reply));
+  cell_->put_back(reply.handed_out, std::move(reply.reply));
 }
 
 // --- outcomes ---
@@ -234,10 +228,9 @@ bool RemoteHandles::complete(Context& context, const effect::Complete& complete)
   waiters_.erase(waiting.call);
   const Outcome& outcome = complete.outcome;
   if (complete.reply) {
-    unacknowledged_.emplace(waiting.call,
-                            Unacknowledged{complete.reply, std::nullopt, waiting.forget, outcome});
+    unacknowledged_.emplace(waiting.call, Unacknowledged{*complete.reply, waiting.forget, outcome});
   } else if (outcome && std::holds_alternative<question::Send>(waiting.question)) {
-    accepted_.insert(waiting.call);
+    accepted_.emplace(waiting.call, complete.waiter);
   }
   tell(context, waiting.call, outcome, complete.reply.has_value());
   return true;
@@ -272,14 +265,12 @@ void RemoteHandles::be_patient(Context& context) {
 void RemoteHandles::answer_from_archive(Context& context, const Waiting& waiting) {
   std::optional<Outcome> outcome;
   Waiter waiter{[&](Outcome answer) { outcome = std::move(answer); }};
-  const bool kept = cell_->answer(waiting.question, waiter);
+  const auto kept = cell_->answer(waiting.question, waiter);
   if (kept) {
     be_patient(context);
-    const auto& receive = std::get<question::Receive>(waiting.question);
-    unacknowledged_.emplace(waiting.call,
-                            Unacknowledged{std::nullopt, receive.request, std::nullopt, *outcome});
+    unacknowledged_.emplace(waiting.call, Unacknowledged{*kept, std::nullopt, *outcome});
   }
-  tell(context, waiting.call, *outcome, kept);
+  tell(context, waiting.call, *outcome, kept.has_value());
 }
 
 Envelope RemoteHandles::outcome_of(Context& context, const MessageId& call,
@@ -434,7 +425,7 @@ void RemoteHandles::forget(const Pid& holder, Inputs& inputs) {
   for (const auto& [call, waiter] : waiters_) {
     if (call.first == holder) waiting.push_back(call);
   }
-  for (const CallKey& call : accepted_) {
+  for (const auto& [call, waiter] : accepted_) {
     if (call.first == holder) waiting.push_back(call);
   }
   for (const CallKey& call : waiting) give_up(call, true, inputs);

@@ -6,7 +6,6 @@
 #include <map>
 #include <memory>
 #include <optional>
-#include <set>
 #include <utility>
 #include <vector>
 
@@ -38,8 +37,9 @@ namespace liminal {
 /// Bounds: holders_max; calls that wait, replies and acceptances that are not acknowledged and
 /// outcomes that are not sent, together with `other_waiters`: waiters_max; no call is taken while
 /// as many inputs are undecided. A holder that calls on and takes no outcomes is let go at twice
-/// that, or 1024 where that is more. Nothing that a holder says is believed beyond its own calls;
-/// what cannot be read is refused and counted. Thread affinity: that of the conversation's process,
+/// that, or 1024 where that is more. Nothing that a holder says is believed beyond its own calls,
+/// and a request is nobody's but the call's for which it was taken, whoever names its id; what
+/// cannot be read is refused and counted. Thread affinity: that of the conversation's process,
 /// which owns it.
 class RemoteHandles {
  public:
@@ -96,8 +96,7 @@ class RemoteHandles {
   };
   /// A reply under way.
   struct Unacknowledged {
-    std::optional<HandedOut> handed_out;  // none: from the archive
-    std::optional<MessageId> request;     // that a receive named
+    HandedOut handed_out;
     std::optional<MessageId> forget;
     Outcome reply;
   };
@@ -120,7 +119,7 @@ class RemoteHandles {
   [[nodiscard]] bool takes_no_outcomes(const Pid& holder) const;
   void let_go(Context& context, const Pid& holder, Inputs& inputs);
   void forget(const Pid& holder, Inputs& inputs);
-  void withdraw(const MessageId& request, Inputs& inputs);
+  void withdraw(const MessageId& request, WaiterId taken_for, Inputs& inputs);
   void put_back(Unacknowledged reply, Inputs& inputs);
   void tell(Context& context, const CallKey& call, const Outcome& outcome, bool is_reply);
   void settle(Context& context, const CallKey& call, RemoteOutcome outcome, Payload payload = {});
@@ -139,8 +138,9 @@ class RemoteHandles {
   std::map<WaiterId, Waiting> waiting_;
   std::map<CallKey, WaiterId> waiters_;
   std::map<CallKey, Unacknowledged> unacknowledged_;
-  std::set<CallKey> accepted_;  // sends that were taken, and whose callers may not know it
-  std::size_t untaken_ = 0;     // outcomes, of all holders
+  // sends that were taken, and whose callers may not know it; for which waiter
+  std::map<CallKey, WaiterId> accepted_;
+  std::size_t untaken_ = 0;  // outcomes, of all holders
   Load load_;
   std::optional<TimerId> repeat_timer_, patience_timer_;
   Backoff repeat_after_;

@@ -472,13 +472,13 @@ TEST_F(ConversationCoreTest, AReplyWhoseCallerIsGoneGoesToTheNextWhoWaits) {
 }
 
 TEST_F(ConversationCoreTest, NothingIsKeptForAnAskThatWasGivenUp) {
-  activate();
-  receive(11, 1);
+  when(input::SendRequested{message(1), Payload{"q1"}, {}, std::nullopt, WaiterId{11}});
+  when(input::ParticipantReady{0, kUpperOnB});
   when(input::ReceiveAbandoned{WaiterId{11}, message(1)});
   answer(1);
   EXPECT_TRUE(state.requests.empty());
   EXPECT_EQ(state.participants[0].unanswered, 0U);
-  send(2);
+  send(2, ReplyMode::kCorrelated, {}, WaiterId{12});
   answer(2);
   when(input::ReceiveAbandoned{WaiterId{12}, message(2)});
   EXPECT_TRUE(state.requests.empty());

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <iterator>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -42,11 +43,12 @@ class CoreDriver : public ::testing::Test {
     return effects;
   }
 
-  void send(std::uint64_t n, ReplyMode mode = ReplyMode::kCorrelated, std::string role = {}) {
+  void send(std::uint64_t n, ReplyMode mode = ReplyMode::kCorrelated, std::string role = {},
+            std::optional<WaiterId> accepted = {}) {
     when(input::SendRequested{message(n),
                               Payload{"q" + std::to_string(n)},
                               {.role = std::move(role), .reply = mode},
-                              std::nullopt,
+                              accepted,
                               std::nullopt});
   }
   void ready(const Pid& pid, RoleIndex role = 0, bool compensates = false) {

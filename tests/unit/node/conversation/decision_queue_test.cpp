@@ -18,7 +18,7 @@ constexpr WaiterId kWaiter{4}, kNobody{5};
 
 Input answered() { return input::Answered{kAnn, {EnvelopeKind::kReply, kOther, {1, 2}}}; }
 Input returned(MessageId request) {
-  return input::OfferRefused{{request, ReplyMode::kCorrelated, 0}, Payload{"x"}};
+  return input::OfferRefused{{request, ReplyMode::kCorrelated, 0, 0, kWaiter}, Payload{"x"}};
 }
 
 std::string name_of(const Input& input) {
@@ -82,6 +82,7 @@ TEST(DecisionQueue, RepliesThatNobodyWillAskForDoNotReturn) {
   DecisionQueue queue;
   queue.push_front({returned(kRequest), returned(kOther)});
   queue.push(input::ReceiveAbandoned{kWaiter, kOther});
+  queue.push(input::ReceiveAbandoned{kNobody, kRequest});  // it was not taken for that one
   const auto replies = queue.returned_replies();
   ASSERT_EQ(replies.size(), 1U);
   EXPECT_EQ(replies[0].reply.request, kRequest);

@@ -182,7 +182,7 @@ TEST_F(DeferredRequestsTest, OneThatIsRejectedSaysWhy) {
 }
 
 TEST_F(DeferredRequestsTest, OneThatNobodyWantsAnyMoreIsWithdrawn) {
-  send(1);
+  CoreDriver::send(1, ReplyMode::kCorrelated, {}, WaiterId{7});
   send(2);
   defer(1);
   defer(2);

@@ -80,7 +80,8 @@ TEST_F(HandlesHereTest, AnAbandonedCallIsForgottenHereAndInTheRecord) {
   EXPECT_TRUE(becomes<input::ReceiveAbandoned>(call::Abandon{kFirst, {}}));
   EXPECT_EQ(handles.waiting(), 0U);
   EXPECT_FALSE(handles.on_call(call::Abandon{kFirst, {}}, 0)) << "it is gone";
-  EXPECT_TRUE(becomes<input::ReceiveAbandoned>(call::Abandon{kFirst, Forgotten{kRequest, cell}}))
+  EXPECT_TRUE(
+      becomes<input::ReceiveAbandoned>(call::Abandon{kFirst, Forgotten{kRequest, kFirst, cell}}))
       << "but its request is to be forgotten";
   EXPECT_EQ(*told, "");
 }

@@ -105,8 +105,13 @@ TEST_F(WithdrawnHere, AReplyThatItsConversationKeptAtTheEndIsDropped) {
   over.correlated.emplace(MessageId{5, 1}, Payload{"one"});
   over.inbox.emplace_back(MessageId{5, 2}, Payload{"two"});
   over.inbox.emplace_back(MessageId{5, 3}, Payload{"three"});
+  for (std::uint64_t n = 1; n <= 3; ++n) over.taken_for.emplace(MessageId{5, n}, WaiterId{n});
   cell->archive(std::move(over));
-  { const Forgotten one{MessageId{5, 1}, cell}, two{MessageId{5, 2}, cell}; }
+  {
+    const Forgotten one{MessageId{5, 1}, WaiterId{1}, cell},
+        two{MessageId{5, 2}, WaiterId{2}, cell};
+    const Forgotten anothers{MessageId{5, 3}, WaiterId{2}, cell};
+  }
   EXPECT_EQ(cell->snapshot().counters.answers_dropped, 2U);
   std::string told;
   Waiter waiter{[&](const Outcome& o) { told = o ? std::string{o->view()} : "error"; }};

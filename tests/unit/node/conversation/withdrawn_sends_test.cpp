@@ -18,6 +18,9 @@ class WithdrawnSend : public CoreDriver {
   explicit WithdrawnSend(CrashPolicy policy = CrashPolicy::kFail)
       : CoreDriver{{policy, {ParticipantConfig::owned(kToy)}}} {}
 
+  void send(std::uint64_t n, ReplyMode mode = ReplyMode::kCorrelated) {
+    CoreDriver::send(n, mode, {}, WaiterId{90 + n});
+  }
   void give_up(std::uint64_t n) { when(input::ReceiveAbandoned{WaiterId{90 + n}, message(n)}); }
   void expect_nothing_left() {
     EXPECT_TRUE(state.requests.empty());
@@ -93,6 +96,25 @@ TEST_F(WithdrawnSend, WhoseReplyIsThereAlreadyLeavesADeadLetter) {
   }
   receive(7);
   EXPECT_EQ(told(7), "") << "there is nothing to receive";
+}
+
+TEST_F(WithdrawnSend, IsTheCallsForWhichItWasTaken) {
+  for (const ReplyMode mode : {ReplyMode::kCorrelated, ReplyMode::kInbox}) {
+    send(1, mode);
+    when(input::ReceiveAbandoned{WaiterId{90}, message(1)});
+    ready(kHelper);
+    answer(1, kHelper);
+    when(input::ReceiveAbandoned{WaiterId{90}, message(1)});
+    EXPECT_TRUE(effects.empty());
+    receive(7, mode == ReplyMode::kCorrelated ? std::optional<std::uint64_t>{1} : std::nullopt);
+    EXPECT_EQ(told(7), "reply r1");
+    const auto complete = all<effect::Complete>().at(0);
+    when(input::OfferRefused{*complete.reply, complete.outcome});
+    when(input::ReceiveAbandoned{WaiterId{90}, message(1)});
+    EXPECT_EQ(state.requests.size(), 1U) << "put back, it is still another's";
+    give_up(1);
+    expect_nothing_left();
+  }
 }
 
 TEST_F(WithdrawnSend, IsItsReceiversIfSomebodyWaitsForIt) {
