@@ -55,8 +55,8 @@ void ConversationProxy::on_message(Context& context, LocalMessagePtr local) {
 }
 
 bool ConversationProxy::admit(std::optional<std::pair<WaiterId, Ticket>>& waiter) {
-  if (!waiter || calls_.size() < kCallsMax) return true;
-  waiter->second.redeem(fail(Errc::kRejected, std::to_string(calls_.size()) +
+  if (!waiter || under_way() < kCallsMax) return true;
+  waiter->second.redeem(fail(Errc::kRejected, std::to_string(under_way()) +
                                                   " calls wait for node " + ref_.pid.node.value() +
                                                   ", the most is " + std::to_string(kCallsMax)));
   return false;
@@ -143,7 +143,7 @@ void ConversationProxy::on_call(Context& context, call::Abandon abandon) {
   sent.waiter->second.cancel();
   sent.waiter.reset();
   waiters_.erase(found);
-  give_up(context, sent.envelope.id, abandon.forget.has_value());
+  give_up(context, MessageId{sent.envelope.id}, abandon.forget.has_value());
 }
 
 void ConversationProxy::on_call(Context& context, call::Close close) {
@@ -154,21 +154,24 @@ void ConversationProxy::on_call(Context& context, call::Close close) {
 }
 
 void ConversationProxy::on_call(Context& context, call::Cancel cancel) {
-  if (calls_.size() >= kCallsMax) return;  // who waits for nothing learns nothing
+  if (under_way() >= kCallsMax) return;  // who waits for nothing learns nothing
   call(context, remote_call::Cancel{std::move(cancel.by)}, fresh(context));
 }
 
 /// Whoever waits would wait for a node that does no more.
 void ConversationProxy::on_call(Context& context, call::Shutdown) {
+  acknowledge_all(context);
   lose(context, "outcome unknown: its handle's node is stopping", false);
 }
 
 void ConversationProxy::on_call(Context&, call::HandlesGone) { handles_gone_ = true; }
 
 /// The reply, whether it came or not, stays with the conversation. The call is kept until that is
-/// settled, so that its outcome is known for what it is.
+/// settled, so that its outcome is known for what it is. What waits to be sent again was not taken.
 void ConversationProxy::give_up(Context& context, const MessageId& call_id, bool forget) {
-  calls_.at(numbers_.at(call_id)).abandoned = true;
+  const Number number = numbers_.at(call_id);
+  if (deferred_.contains(number)) return drop_deferred(context, number);
+  calls_.at(number).abandoned = true;
   Sent sent = fresh(context);
   sent.of = call_id;
   call(context, remote_call::Abandon{call_id, forget}, std::move(sent));
@@ -188,6 +191,7 @@ void ConversationProxy::on_message(Context& context, message::Received received)
   repeat_after_.reset();
   repeat(context, 1);  // what was taken has made room for one
   if (const auto taken = take_outcome(context, std::move(received.envelope)); !taken) {
+    acknowledge_all(context);
     lose(context,
          "what node " + ref_.pid.node.value() + " answered cannot be read: " + taken.error().detail,
          false);
@@ -256,6 +260,7 @@ Result<void> ConversationProxy::on_outcome(Context& context, const MessageId& ca
 
 /// There will be no attachment.
 void ConversationProxy::refused(Context& context, const Error& error) {
+  acknowledge_all(context);
   cell_->lost_sight(error, false);
   for (auto& [number, sent] : calls_) {
     if (sent.waiter) sent.waiter->second.redeem(tl::unexpected{error});
@@ -319,13 +324,37 @@ void ConversationProxy::erase(const MessageId& call) {
   numbers_.erase(found);
 }
 
-/// One at a time: what is received meanwhile goes with the next.
-void ConversationProxy::acknowledge(Context& context) {
-  if (received_.empty() || acknowledging_) return;
+/// As many as one call names.
+remote_call::Received ConversationProxy::take_received() {
   const auto count =
       static_cast<std::ptrdiff_t>(std::min(received_.size(), remote_call::kReceivedMax));
   remote_call::Received told{{received_.begin(), received_.begin() + count}};
   received_.erase(received_.begin(), received_.begin() + count);
+  return told;
+}
+
+/// At the end, where no answer is waited for: with this process the conversation would withdraw
+/// what its callers know to be taken. Behind what was deferred it would not be taken itself.
+void ConversationProxy::acknowledge_all(Context& context) {
+  const auto acknowledging = acknowledging_ ? numbers_.find(*acknowledging_) : numbers_.end();
+  const bool was_deferred =
+      acknowledging != numbers_.end() && deferred_.contains(acknowledging->second);
+  if (received_.empty() && !was_deferred) return;
+  for (const Number number : std::exchange(deferred_, {})) {
+    context.withdraw(ref_.pid, calls_.at(number).envelope.id);
+  }
+  if (was_deferred) context.send(ref_.pid, calls_.at(acknowledging->second).envelope);
+  while (!received_.empty()) {
+    Sent sent = fresh(context);
+    put(sent.envelope, take_received());
+    context.send(ref_.pid, std::move(sent.envelope));
+  }
+}
+
+/// One at a time: what is received meanwhile goes with the next.
+void ConversationProxy::acknowledge(Context& context) {
+  if (received_.empty() || acknowledging_) return;
+  const remote_call::Received told = take_received();
   Sent sent = fresh(context);
   acknowledging_ = sent.envelope.id;
   call(context, told, std::move(sent));
@@ -341,6 +370,11 @@ void ConversationProxy::on_message(Context& context, message::Refused refused) {
     settle(context, refused.message, fail(Errc::kRejected, std::move(refused.text)));
     return;
   }
+  if (sent.abandoned) {  // what gives it up finds nothing
+    if (refused.kind == signal::RefusalKind::kDeferred)
+      return drop_deferred(context, found->second);
+    return erase(refused.message);
+  }
   deferred_.insert(found->second);
   if (!repeat_timer_) repeat_timer_ = context.start_timer(repeat_after_.next());
 }
@@ -350,6 +384,13 @@ void ConversationProxy::on_message(Context& context, message::TimerFired fired) 
   repeat_timer_.reset();
   repeat(context, kRepeatedMax);
   if (!deferred_.empty()) repeat_timer_ = context.start_timer(repeat_after_.next());
+}
+
+/// The conversation has not seen it, and will not.
+void ConversationProxy::drop_deferred(Context& context, Number number) {
+  const MessageId call = calls_.at(number).envelope.id;
+  context.withdraw(ref_.pid, call);
+  erase(call);
 }
 
 // --- the end ---

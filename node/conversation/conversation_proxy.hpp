@@ -24,11 +24,14 @@ namespace liminal {
 ///
 /// Each call is kept until it was answered: what was deferred is sent again, in order. A reply that
 /// comes when its caller has given up goes back, and a request whose acceptance does is withdrawn.
-/// When the way to the conversation is lost, every caller is told that the outcome is unknown. It
-/// ends, and leaves nothing, when the conversation is over or lost, or when its last handle is gone
-/// and nothing that was called is unanswered.
+/// What was deferred and is given up is not sent again. When the way to the conversation is lost,
+/// every caller is told that the outcome is unknown. When its node stops, the conversation is told
+/// of every outcome that reached its caller, so that nothing of that is withdrawn. It ends, and
+/// leaves nothing, when the conversation is over or lost, or when its last handle is gone and
+/// nothing that was called is unanswered.
 ///
-/// Bounds: kCallsMax calls. What the other end says wrongly ends the attachment, and nothing else.
+/// Bounds: kCallsMax calls, with those whose outcome is still to be acknowledged, and as many that
+/// give one up. What the other end says wrongly ends the attachment, and nothing else.
 class ConversationProxy final : public Process {
  public:
   /// `ended` is called once, at its end.
@@ -95,7 +98,11 @@ class ConversationProxy final : public Process {
   [[nodiscard]] Result<void> publish(Context& context, const Payload& state);
   void settle(Context& context, const MessageId& call, Outcome outcome);
   void erase(const MessageId& call);
+  [[nodiscard]] std::size_t under_way() const { return calls_.size() + received_.size(); }
+  [[nodiscard]] remote_call::Received take_received();
   void acknowledge(Context& context);
+  void acknowledge_all(Context& context);
+  void drop_deferred(Context& context, Number number);
   void lose(Context& context, std::string why, bool over);
   void end_if_done(Context& context);
 
