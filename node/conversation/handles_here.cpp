@@ -21,6 +21,7 @@ std::optional<bool> HandlesHere::complete(WaiterId waiter, const Outcome& outcom
   // a reply is a pointer to its bytes, an error a short text: the copy is cheap
   const bool taken = found->second.redeem(outcome);
   tickets_.erase(found);
+  if (!taken) found_gone_.insert(waiter);
   return taken;
 }
 
@@ -67,8 +68,8 @@ std::optional<Input> HandlesHere::take(call::Abandon abandon, std::size_t) {
   if (found != tickets_.end()) {
     found->second.cancel();
     tickets_.erase(found);
-  } else if (!abandon.forget) {
-    return std::nullopt;  // answered meanwhile, or never taken
+  } else if (found_gone_.erase(abandon.waiter) == 0 || !abandon.forget) {
+    return std::nullopt;  // never admitted; or its reply is back in its place
   }
   return input::ReceiveAbandoned{
       abandon.waiter, abandon.forget ? std::optional{abandon.forget->request()} : std::nullopt};

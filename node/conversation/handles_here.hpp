@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <utility>
 
 #include "node/conversation/conversation_calls.hpp"
@@ -15,7 +16,9 @@ namespace liminal {
 /// Turns the calls of handles into what the conversation is to decide, and keeps who waits for the
 /// outcome.
 ///
-/// Bounds: waiters_max calls that wait, those of other nodes counted; what is beyond is rejected.
+/// Bounds: waiters_max calls that wait, those of other nodes counted; what is beyond is rejected. A
+/// call that was given up before it was admitted is nothing to decide, nor is that it was; one that
+/// was decided is at most one input more.
 /// Lifetime: callers that still wait when it ends are answered by the cell.
 /// Thread affinity: that of the conversation's process, which owns it.
 class HandlesHere {
@@ -34,7 +37,10 @@ class HandlesHere {
   /// Whether there is a handle.
   [[nodiscard]] bool held() const { return origins_ > 0; }
   /// Nothing is decided any more.
-  void over() { tickets_.clear(); }
+  void over() {
+    tickets_.clear();
+    found_gone_.clear();
+  }
 
  private:
   using Waiting = std::optional<std::pair<WaiterId, Ticket>>;
@@ -52,7 +58,8 @@ class HandlesHere {
 
   const std::shared_ptr<const ConversationConfig> config_;
   std::map<WaiterId, Ticket> tickets_;
-  std::size_t origins_ = 1;  // of handles: the opening, and each reference that became one
+  std::set<WaiterId> found_gone_;  // completed in vain; each is about to say that it gave up
+  std::size_t origins_ = 1;        // of handles: the opening, and each reference that became one
 };
 
 }  // namespace liminal

@@ -34,6 +34,12 @@ class HandlesHereTest : public ::testing::Test {
     return {id, Ticket{waiter, cell, question::Receive{{}}}, {}};
   }
   call::Receive receive(WaiterId id, const Told& where) { return receive(id, wait_into(where)); }
+  call::Send send(WaiterId id, const std::shared_ptr<Waiter>& waiter) {
+    call::Send send{kRequest, Payload{"x"}, {}, std::nullopt, std::nullopt};
+    send.accepted.emplace(id, Ticket{waiter, cell, question::Send{}});
+    return send;
+  }
+  call::Abandon abandon(WaiterId id) { return {id, Forgotten{kRequest, id, cell}}; }
   call::Close close(WaiterId id, const Told& where) {
     call::Close close;
     close.waiter.emplace(id, Ticket{wait_into(where), cell, question::Close{}});
@@ -75,15 +81,39 @@ TEST_F(HandlesHereTest, WhoGaveUpBeforeTheCallCameCostsNoDecision) {
   EXPECT_EQ(handles.waiting(), 0U);
 }
 
-TEST_F(HandlesHereTest, AnAbandonedCallIsForgottenHereAndInTheRecord) {
+TEST_F(HandlesHereTest, AnAbandonedCallIsForgottenHereAndInTheRecordOnce) {
   EXPECT_TRUE(becomes<input::ReceiveRequested>(receive(kFirst, told)));
   EXPECT_TRUE(becomes<input::ReceiveAbandoned>(call::Abandon{kFirst, {}}));
   EXPECT_EQ(handles.waiting(), 0U);
   EXPECT_FALSE(handles.on_call(call::Abandon{kFirst, {}}, 0)) << "it is gone";
-  EXPECT_TRUE(
-      becomes<input::ReceiveAbandoned>(call::Abandon{kFirst, Forgotten{kRequest, kFirst, cell}}))
-      << "but its request is to be forgotten";
+  EXPECT_FALSE(handles.on_call(abandon(kFirst), 0)) << "nor is there a request";
   EXPECT_EQ(*told, "");
+}
+
+// Else a loop of sends without patience would fill the queue of what is to be decided.
+TEST_F(HandlesHereTest, ASendThatWasGivenUpBeforeItCameCostsNoDecisionAtAll) {
+  const auto waiter = wait_into(told);
+  EXPECT_TRUE(waiter->abandon());
+  EXPECT_FALSE(handles.on_call(send(kFirst, waiter), 0));
+  EXPECT_FALSE(handles.on_call(abandon(kFirst), 0));
+}
+
+TEST_F(HandlesHereTest, ASendThatWasDecidedWhenItWasGivenUpIsForgottenOnce) {
+  const auto waiter = wait_into(told);
+  EXPECT_TRUE(becomes<input::SendRequested>(send(kFirst, waiter)));
+  EXPECT_TRUE(waiter->abandon());
+  EXPECT_EQ(handles.complete(kFirst, Payload{}), std::optional{false});
+  EXPECT_TRUE(becomes<input::ReceiveAbandoned>(abandon(kFirst)));
+  EXPECT_FALSE(handles.on_call(abandon(kFirst), 0));
+}
+
+TEST_F(HandlesHereTest, AReceiveThatFoundItsCallerGoneIsNotDecidedAgain) {
+  const auto waiter = wait_into(told);
+  EXPECT_TRUE(becomes<input::ReceiveRequested>(receive(kFirst, waiter)));
+  EXPECT_TRUE(waiter->abandon());
+  EXPECT_EQ(handles.complete(kFirst, Payload{"x"}), std::optional{false});
+  EXPECT_FALSE(handles.on_call(call::Abandon{kFirst, {}}, 0));
+  EXPECT_FALSE(handles.on_call(abandon(kFirst), 0));
 }
 
 TEST_F(HandlesHereTest, ThoseOfOtherNodesCountForTheBound) {
