@@ -68,6 +68,11 @@ class ConversationHandle {
   /// to anybody; what was taken meanwhile is cancelled (under Compensate it runs on, so that
   /// nothing need be undone), may have had its effect, and its reply is a dead letter. Its id, by
   /// which the participants, the timeline and dead letters know it, is in the error's text.
+  ///
+  /// Taken is taken, with one exception: on a handle from elsewhere, if this node crashes or is cut
+  /// off before the conversation heard that the caller knows (a message each way after this
+  /// returned), the request is withdrawn as if it had been given up. A node that stops in order
+  /// says so first.
   [[nodiscard]] Result<MessageId> send(Payload payload, SendOptions options = {},
                                        Duration timeout = kCallTimeout);
 

@@ -83,9 +83,18 @@ void ConversationProcess::hear(RemoteHandles::Inputs inputs) {
 /// What a call that waits in the inbox settles needs no decision.
 bool ConversationProcess::is_settled_unseen(const Input& input) {
   if (const auto* abandoned = std::get_if<input::ReceiveAbandoned>(&input)) {
+    forget_on_its_way(input);
     return inbox_.drop_call(abandoned->waiter, with_actor_);
   }
   return std::holds_alternative<input::CancelRequested>(input) && inbox_.has_cancel();
+}
+
+/// A reply that is on its way to a holder when its request is given up is in no record. Once when
+/// that is heard, and once when it is decided: it may have been handed out in between.
+void ConversationProcess::forget_on_its_way(const Input& input) {
+  const auto* abandoned = std::get_if<input::ReceiveAbandoned>(&input);
+  if (abandoned == nullptr || !abandoned->forget) return;
+  elsewhere_.forgotten(*abandoned->forget, abandoned->waiter);
 }
 
 /// Orphaned is who has no handle here and none elsewhere.
@@ -125,7 +134,10 @@ void ConversationProcess::after_the_end(Context& context, Message message) {
     if (call != nullptr && std::holds_alternative<call::Abandon>(call->call)) {
       const auto& forget = std::get<call::Abandon>(call->call).forget;
       // before it is asked whether it is needed
-      if (forget) cell_->forget(forget->request(), forget->waiter());
+      if (forget) {
+        elsewhere_.forgotten(forget->request(), forget->waiter());
+        cell_->forget(forget->request(), forget->waiter());
+      }
     }
   }
   end_if_not_needed(context);
@@ -276,6 +288,7 @@ void ConversationProcess::pump(Context& context) {
 /// The first of the inbox was decided: the record has the effects.
 void ConversationProcess::decided(Context& context) {
   with_actor_ = false;
+  forget_on_its_way(*inbox_.front());
   inbox_.pop();
   elsewhere_.tell_state(context);  // whoever is told of a crash finds it
   carry_out_all(context, std::exchange(record_->effects, {}));

@@ -63,6 +63,7 @@ class ConversationProcess final : public Process {
 
   void start_actor(Context& context);
   [[nodiscard]] bool is_settled_unseen(const Input& input);
+  void forget_on_its_way(const Input& input);
   void hear(RemoteHandles::Inputs inputs);
   void hear(PlacementSearches::Report report);
   void watch_over_handles(Context& context);

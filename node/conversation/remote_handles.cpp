@@ -206,11 +206,22 @@ void RemoteHandles::give_up(const CallKey& call, bool forget, Inputs& inputs) {
 
 /// Taken, and its caller will never know.
 void RemoteHandles::withdraw(const MessageId& request, WaiterId taken_for, Inputs& inputs) {
-  if (over_) return cell_->forget(request, taken_for);
+  if (over_) {
+    forgotten(request, taken_for);
+    return cell_->forget(request, taken_for);
+  }
   inputs.push_back(input::ReceiveAbandoned{taken_for, request});
 }
 
+void RemoteHandles::forgotten(const MessageId& request, WaiterId taken_for) {
+  for (auto& [call, reply] : unacknowledged_) {
+    const HandedOut& of = reply.handed_out;
+    if (of.request == request && of.taken_for == taken_for) reply.forgotten = true;
+  }
+}
+
 void RemoteHandles::put_back(Unacknowledged reply, Inputs& inputs) {
+  if (reply.forgotten) return cell_->count_dropped_answer();
   if (!over_) {
     inputs.push_back(input::OfferRefused{reply.handed_out, std::move(reply.reply)});
     return;

@@ -60,6 +60,9 @@ class RemoteHandles {
   /// False if it is about nothing of theirs.
   [[nodiscard]] bool on_refused(Context& context, message::Refused& refused);
   [[nodiscard]] bool on_timer(Context& context, TimerId timer);
+  /// The call that sent this request gave it up: if its reply is on its way to a holder, that one
+  /// may have it, and nobody after it. Cost: O(replies that are not acknowledged).
+  void forgotten(const MessageId& request, WaiterId taken_for);
 
   /// False if no call of theirs waits under this id.
   [[nodiscard]] bool complete(Context& context, const effect::Complete& complete);
@@ -99,6 +102,7 @@ class RemoteHandles {
     HandedOut handed_out;
     std::optional<MessageId> forget;
     Outcome reply;
+    bool forgotten = false;  // if it comes back, nobody asks for it
   };
 
   void on(Context& context, const CallKey& key, Envelope&, remote_call::Watch, Inputs&);

@@ -122,6 +122,48 @@ TEST_F(GivenUpElsewhere, WhatWasTakenUnderAnIdIsNotWhatIsTakenUnderItLater) {
   EXPECT_EQ(receive(*handle, id), "ok theirs");
 }
 
+// It was on its way to somebody when its sender gave up, and comes back.
+TEST_F(GivenUpElsewhere, AReplyThatComesBackAfterItsRequestWasGivenUpIsNobodys) {
+  enum { kNever, kBefore, kAfter };
+  for (const int end : {kNever, kBefore, kAfter}) {
+    const MessageId id =
+        call(kFarToo, remote_call::Send{"", ReplyMode::kInbox, WhenDeferred::kRepeat, false});
+    run();
+    const MessageId receiving = call(kFar, remote_call::Receive{});
+    run();
+    if (end == kBefore) {
+      EXPECT_EQ(close(*handle), "ok ");
+    }
+    const auto dropped = handle->query_state().counters.answers_dropped;
+    call(kFarToo, remote_call::Abandon{id, true});
+    run();
+    if (end == kAfter) {
+      EXPECT_EQ(close(*handle), "ok ");
+    }
+    call(kFar, remote_call::Abandon{receiving, false});
+    run();
+    EXPECT_EQ(receive(*handle), end == kNever ? "" : "ConversationFailed: conversation closed");
+    EXPECT_EQ(handle->query_state().counters.answers_dropped, dropped + 1);
+    if (end == kNever) continue;
+    handle.emplace(open({CrashPolicy::kFail, {ParticipantConfig::owned(kToy)}}));
+    for (const Pid& who : {kFar, kFarToo}) call(who, remote_call::Watch{});
+    run();
+  }
+}
+
+TEST_F(GivenUpElsewhere, AReplyThatComesBackIsStillThereForOthersWhereItsRequestWasNot) {
+  const MessageId id =
+      call(kFarToo, remote_call::Send{"", ReplyMode::kInbox, WhenDeferred::kRepeat, false});
+  run();
+  const MessageId receiving = call(kFar, remote_call::Receive{});
+  run();
+  call(kFarToo, remote_call::Received{{id}});
+  call(kFarToo, remote_call::Abandon{id, true});
+  call(kFar, remote_call::Abandon{receiving, false});
+  run();
+  EXPECT_EQ(receive(*handle), "ok theirs");
+}
+
 TEST_F(GivenUpElsewhere, AnHonestHoldersOwnRequestIsWithdrawnWhereverItIs) {
   for (const bool decided : {false, true}) {
     const MessageId id = call(kFar, kSend);
