@@ -127,6 +127,27 @@ TEST_F(WithdrawnSend, IsItsReceiversIfSomebodyWaitsForIt) {
   expect_nothing_left();
 }
 
+class WithdrawnSendToTheSecondRole : public CoreDriver {
+ protected:
+  WithdrawnSendToTheSecondRole()
+      : CoreDriver{{CrashPolicy::kFail,
+                    {ParticipantConfig::owned("first", kToy),
+                     ParticipantConfig::owned("second", kToy)}}} {}
+};
+
+TEST_F(WithdrawnSendToTheSecondRole, LeavesADeadLetterOfWhoAnsweredThoughItWasPutBack) {
+  send(1, ReplyMode::kInbox, "second", WaiterId{91});
+  ready(kHelper, 0);
+  ready(kNext, 1);
+  answer(1, kNext);
+  receive(7);
+  const auto complete = all<effect::Complete>().at(0);
+  when(input::OfferRefused{*complete.reply, complete.outcome});
+  when(input::ReceiveAbandoned{WaiterId{91}, message(1)});
+  ASSERT_EQ(all<effect::GiveUp>().size(), 1U);
+  EXPECT_EQ(all<effect::GiveUp>()[0].peer, kNext);
+}
+
 class WithdrawnSendThatIsRerouted : public WithdrawnSend {
  protected:
   WithdrawnSendThatIsRerouted() : WithdrawnSend{CrashPolicy::kRouteToNext} {}
