@@ -1,4 +1,4 @@
-// What the explorations by seed share: how many seeds, and how long.
+// Explorations by seed: how many seeds, how long, and what is printed when one of them fails.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <cstdlib>
 
-#include "tests/support/hostile_bytes.hpp"
+#include "tests/support/expect.hpp"
 
 namespace liminal::test {
 
@@ -30,7 +30,11 @@ void for_each_seed(std::uint64_t seeds, Explore&& explore) {
   for (std::uint64_t seed = first; seed < first + seeds; ++seed) {
     if (bounded && Steady::now() >= end) break;
     SCOPED_TRACE(::testing::Message() << "LIMINAL_FUZZ_FIRST=" << seed << " LIMINAL_FUZZ_SEEDS=1");
-    explore(seed);
+    try {
+      explore(seed);
+    } catch (const BrokenPromise& broken) {
+      ADD_FAILURE() << broken.what();
+    }
     if (::testing::Test::HasFailure()) return;
   }
 }

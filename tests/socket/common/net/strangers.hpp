@@ -60,7 +60,7 @@ inline std::string zmtp_beginning() { return std::string("\xFF\0\0\0\0\0\0\0\1\x
 /// Random bytes; every second time, by `number`, they begin as ZMTP 3 does.
 inline std::string no_zmtp(int number, std::uint64_t bytes_max, Random& random) {
   const std::string beginning = number % 2 == 0 ? zmtp_beginning() : std::string{};
-  return beginning + liminal::test::random_bytes(bytes_max, random);
+  return beginning + liminal::test::any_bytes(bytes_max, random);
 }
 
 }  // namespace liminal::net::test

@@ -288,6 +288,16 @@ inline std::vector<Encoded> encoded_frames() {
   return all;
 }
 
+/// Their bytes alone. Lives as long as the program.
+inline const std::vector<std::string>& valid_frames() {
+  static const std::vector<std::string> kAll = [] {
+    std::vector<std::string> all;
+    for (Encoded& frame : encoded_frames()) all.push_back(std::move(frame.bytes));
+    return all;
+  }();
+  return kAll;
+}
+
 inline std::string hex(std::string_view bytes) {
   static constexpr std::string_view kDigits = "0123456789abcdef";
   std::string text;

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <msgpack.hpp>
 
+#include "common/base/random.hpp"
 #include "tests/support/counted_allocations.hpp"
 #include "tests/unit/common/wire/harmless.hpp"
 
@@ -78,7 +79,7 @@ TEST(HostileBytes, AnyByteChangedIsHarmless) {
       const char original = *byte;
       for (const char other : replacements(original)) {
         *byte = other;
-        ASSERT_NO_FATAL_FAILURE(expect_harmless(bytes, decoders()[frame.decoder]))
+        ASSERT_NO_THROW(expect_harmless(bytes, decoders()[frame.decoder]))
             << frame.name << ", byte " << byte - bytes.begin();
       }
       *byte = original;
@@ -88,18 +89,18 @@ TEST(HostileBytes, AnyByteChangedIsHarmless) {
 
 // On failure the seed is printed: make it the only one.
 TEST(HostileBytes, RandomChangesOfFramesAreHarmless) {
-  const std::vector<std::string> frames = bytes_of_all_frames();
+  const std::vector<std::string>& frames = valid_frames();
   for (std::uint64_t seed = 0; seed < 10'000; ++seed) {
     Random random{seed};
     const std::string bytes = mutated(frames[random.below(frames.size())], frames, random);
-    ASSERT_NO_FATAL_FAILURE(expect_harmless(bytes)) << "seed " << seed;
+    ASSERT_NO_THROW(expect_harmless(bytes)) << "seed " << seed;
   }
 }
 
 TEST(HostileBytes, RandomBytesAreHarmless) {
   for (std::uint64_t seed = 0; seed < 10'000; ++seed) {
     Random random{seed};
-    ASSERT_NO_FATAL_FAILURE(expect_harmless(random_frame(63, random))) << "seed " << seed;
+    ASSERT_NO_THROW(expect_harmless(any_frame(63, random))) << "seed " << seed;
   }
 }
 

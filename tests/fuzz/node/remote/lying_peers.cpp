@@ -1,0 +1,357 @@
+#include "tests/fuzz/node/remote/lying_peers.hpp"
+
+#include <algorithm>
+#include <optional>
+#include <variant>
+#include <vector>
+
+#include "tests/support/expect.hpp"
+#include "tests/support/hostile_bytes.hpp"
+#include "tests/unit/common/wire/frames.hpp"
+
+namespace liminal::test {
+namespace {
+
+const Epoch kEpoch{77};
+const NodeName kSelf{"self"}, kHonest{"honest"}, kLiar{"liar"};
+const Incarnation kHonestIncarnation{500}, kLiarIncarnation{600};
+
+Member listed(const NodeName& name, Incarnation incarnation) {
+  Member found = member();
+  found.name = name;
+  found.incarnation = incarnation;
+  found.state = MemberState::kJoined;
+  return found;
+}
+
+/// A welcome as in frames.hpp, so that a field that it gets is filled in there.
+control::Welcome some_welcome(std::vector<Member> members) {
+  static const control::Welcome kWelcome = [] {
+    for (const auto& [what, frame] : control_frames()) {
+      if (const auto* found = std::get_if<control::Welcome>(&frame)) return *found;
+    }
+    throw BrokenPromise{"frames.hpp has a welcome"};
+  }();
+  control::Welcome welcome = kWelcome;
+  welcome.epoch = kEpoch;
+  welcome.version = MembershipVersion{10};
+  welcome.members = std::move(members);
+  return welcome;
+}
+
+std::string header(const NodeName& name, Incarnation incarnation, Epoch epoch = kEpoch,
+                   MembershipVersion version = MembershipVersion{10}) {
+  return wire::encode(RouteFrom{name, incarnation, epoch, version});
+}
+
+}  // namespace
+
+LyingPeers::LyingPeers(Choices choices)
+    : choices_(choices),
+      core_({.name = kSelf}, Random{choices_.below(256)}),
+      peer_(SessionNumber{1}, {}) {
+  carry_out(core_.start(now_));
+  carry_out(core_.on_control_connected(now_));
+  tell(some_welcome({listed(kHonest, kHonestIncarnation), listed(kLiar, kLiarIncarnation)}));
+  carry_out(core_.on_data_connected(now_));
+  carry_out(core_.on_data_control(wire::encode(ControlFrame{control::Attached{}}), now_));
+  expect(core_.joined(), "the node is not joined");
+}
+
+void LyingPeers::with_a_lying_peer() {
+  for (int i = 0; i < 150 && !choices_.over(); ++i) {
+    now_ += std::chrono::milliseconds{choices_.below(50)};
+    switch (choices_.below(6)) {
+      case 0:
+        honest_signal();
+        break;
+      case 1:
+        own_signal(choices_.below(2) == 0);
+        break;
+      case 2:
+        advance();
+        break;
+      default:
+        lie();
+    }
+    expect(core_.joined(), "the node is not joined");
+    expect(core_.sessions() <= 2u, "sessions with more peers than there are");
+  }
+  // What was under way with the honest one arrives.
+  for (int i = 0; i < 20; ++i) {
+    now_ += std::chrono::milliseconds{20};
+    advance();
+    exchange();
+  }
+  expect(expected_.empty(), "honest signals are missing");
+  expect(expected_at_peer_.empty(), "the honest peer misses what was sent to it");
+}
+
+void LyingPeers::with_a_lying_broker() {
+  honest_only_ = false;
+  static const auto kFrames = control_frames();
+  for (int i = 0; i < 150 && !choices_.over(); ++i) {
+    now_ += std::chrono::milliseconds{choices_.below(500)};
+    const std::string valid = wire::encode(kFrames[choices_.below(kFrames.size())].frame);
+    const std::string bytes =
+        choices_.below(2) == 0 ? valid : mutated(valid, valid_frames(), choices_);
+    switch (choices_.below(17)) {
+      case 0:
+      case 1:
+      case 2:
+        carry_out(core_.on_control(bytes, now_));
+        break;
+      case 3:
+        carry_out(core_.on_data_control(bytes, now_));
+        break;
+      case 4:
+        lie();
+        break;
+      case 5:
+        own_signal(choices_.below(2) == 0);
+        break;
+      case 6:
+        carry_out(choices_.below(2) == 0 ? core_.on_control_closed(now_)
+                                         : core_.on_data_closed(now_));
+        break;
+      case 7:
+        carry_out(core_.on_control_connected(now_));
+        break;
+      case 8:
+        carry_out(core_.on_data_connected(now_));
+        break;
+      case 9:
+        tell(some_welcome(
+            {listed(kLiar, kLiarIncarnation),
+             listed(kSelf, choices_.below(2) == 0 ? core_.incarnation() : kHonestIncarnation)}));
+        break;
+      case 10: {
+        control::Changes changes{MembershipVersion{10 + choices_.below(4)}, {}};
+        for (std::uint64_t n = choices_.below(3); n-- > 0;) {
+          Member about = listed(choices_.below(2) == 0 ? kLiar : kSelf,
+                                choices_.below(2) == 0 ? kLiarIncarnation : core_.incarnation());
+          about.state = static_cast<MemberState>(choices_.below(4));
+          const bool ended = about.state > MemberState::kSuspect;
+          changes.changes.push_back(
+              {std::move(about), ended ? std::optional{evidence()} : std::nullopt});
+        }
+        tell(std::move(changes));
+        break;
+      }
+      case 11:
+        own_records();
+        if (choices_.below(20) == 1) carry_out(core_.leave(now_));
+        break;
+      case 12:
+      case 13:
+        own_anything();
+        break;
+      case 14:  // nothing of ours at all
+        carry_out(core_.on_control(any_bytes(100, choices_), now_));
+        break;
+      default:
+        carry_out(core_.on_turn(1, 1, now_));
+        advance();
+    }
+  }
+}
+
+Pid LyingPeers::own(std::uint64_t serial) const {
+  return {kSelf, core_.incarnation(), Serial{serial}};
+}
+
+void LyingPeers::honest_signal() {
+  const Serial from{1 + choices_.below(3)};
+  const LinkId link{++numbers_};
+  expected_.push_back({from, link});
+  peer_.send(signal::Link{{kHonest, kHonestIncarnation, from}, own(4), link});
+  exchange();
+}
+
+void LyingPeers::own_signal(bool to_honest) {
+  const Pid to = to_honest ? Pid{kHonest, kHonestIncarnation, Serial{9}}
+                           : Pid{kLiar, kLiarIncarnation, Serial{9}};
+  const Pid from{kSelf, local_incarnation(), Serial{4}};
+  ++numbers_;
+  if (to_honest) expected_at_peer_.push_back(numbers_);
+  carry_out(core_.on_signal(signal::Link{from, to, LinkId{numbers_}}, now_));
+  exchange();
+}
+
+void LyingPeers::own_anything() {
+  static const auto kAll = items();
+  const auto* found = std::get_if<Signal>(&kAll[choices_.below(kAll.size())].item);
+  if (found == nullptr) return;
+  Signal signal = *found;
+  std::visit(
+      [](auto& each) {
+        each.from = {kSelf, local_incarnation(), each.from.serial};
+        each.to = {kLiar, kLiarIncarnation, each.to.serial};
+      },
+      signal);
+  if (auto* send = std::get_if<signal::Send>(&signal); send != nullptr && choices_.below(4) == 0) {
+    send->envelope.payload = Payload{std::string(choices_.below(300 * 1024), 'p')};
+  }
+  carry_out(core_.on_signal(std::move(signal), now_));
+  carry_out(core_.flush(now_));
+}
+
+void LyingPeers::own_records() {
+  if (core_.takes_records()) {
+    TimelineRecord record = bare_record();
+    record.participant = Pid{kSelf, local_incarnation(), Serial{4}};
+    carry_out(core_.on_records({{std::move(record)}}));
+  }
+  carry_out(core_.on_cancelled(conversation(), choices_.below(2) == 0));
+}
+
+void LyingPeers::advance() {
+  carry_out(core_.advance(now_));
+  for (int i = 0; i < 1000; ++i) {  // as long as the connection takes more
+    const NodeCore::Effects frames = core_.flush(now_);
+    if (frames.empty()) break;
+    carry_out(frames);
+  }
+  const auto deadline = core_.next_deadline();
+  expect(!deadline || *deadline > now_, "what is due is due again at once");
+}
+
+void LyingPeers::exchange() {
+  for (const SessionFrame& frame : peer_.collect(now_, 100)) {
+    carry_out(core_.on_frame(header(kHonest, kHonestIncarnation), wire::encode(frame, now_), now_));
+  }
+  carry_out(core_.flush(now_));
+}
+
+void LyingPeers::lie() {
+  SessionFrame frame{SessionNumber{static_cast<std::uint32_t>(choices_.below(10) == 0 ? 2 : 1)},
+                     1 + (choices_.below(4) == 0 ? choices_.below(100) : 0),
+                     choices_.below(4) == 0 ? choices_.next() : 4'000'000,
+                     choices_.below(6) == 0,
+                     liar_sequence_,
+                     {}};
+  if (choices_.below(6) == 0) frame.first_sequence = choices_.next() >> choices_.below(64);
+  static const auto kAll = items();
+  for (std::uint64_t n = choices_.below(4); n-- > 0;) {
+    Item item = kAll[choices_.below(kAll.size())].item;
+    readdress(item);
+    frame.items.push_back(std::move(item));
+  }
+  if (!can_be_written(frame)) frame.items.erase(frame.items.begin() + 1, frame.items.end());
+  std::string bytes = wire::encode(frame, now_);
+  if (choices_.below(3) == 0) bytes = mutated(std::move(bytes), valid_frames(), choices_);
+  std::string route = header(kLiar, kLiarIncarnation);
+  switch (choices_.below(12)) {  // what only a broker that lies would say
+    case 0:
+      route = mutated(std::move(route), valid_frames(), choices_);
+      if (honest_only_) route = header(kLiar, kLiarIncarnation);
+      break;
+    case 1:
+      route = header(kLiar, kLiarIncarnation, Epoch{78});
+      break;
+    case 2:  // of one who is not listed, although our list is new enough
+      route = header(kLiar, Incarnation{601});
+      break;
+  }
+  const auto before = core_.counters();
+  carry_out(core_.on_frame(route, bytes, now_));
+  const auto& after = core_.counters();
+  if (!wire::decode_session_frame(bytes, now_)) {
+    expect(after.malformed_frames + after.foreign_frames ==
+               before.malformed_frames + before.foreign_frames + 1,
+           "a frame that does not decode was not counted once");
+  }
+  const bool taken = after.malformed_frames == before.malformed_frames &&
+                     after.foreign_frames == before.foreign_frames &&
+                     after.session_violations == before.session_violations;
+  if (taken && bytes == wire::encode(frame, now_) && frame.first_sequence == liar_sequence_) {
+    liar_sequence_ += frame.items.size();
+  }
+}
+
+void LyingPeers::readdress(Item& item) {
+  const Pid from = choices_.below(12) == 0 ? Pid{kHonest, kHonestIncarnation, Serial{1}}
+                                           : Pid{kLiar, kLiarIncarnation, Serial{3}};
+  const Pid to = choices_.below(12) == 0 ? Pid{kHonest, kHonestIncarnation, Serial{9}} : own(4);
+  const auto put = [&](auto& signal) {
+    const Serial from_serial = signal.from.serial, to_serial = signal.to.serial;
+    signal.from = from;
+    signal.to = to;
+    if (from_serial == Serial{0}) signal.from.serial = from_serial;
+    if (to_serial == Serial{0}) signal.to.serial = to_serial;
+  };
+  if (auto* signal = std::get_if<Signal>(&item)) std::visit(put, *signal);
+  if (auto* begin = std::get_if<item::Begin>(&item)) put(begin->send);
+}
+
+bool LyingPeers::can_be_written(const SessionFrame& frame) {
+  std::optional<std::pair<Pid, Pid>> ends;
+  const auto same = [&](const Pid& from, const Pid& to) {
+    if (!ends) ends.emplace(from, to);
+    return ends->first.incarnation == from.incarnation &&
+           ends->second.incarnation == to.incarnation;
+  };
+  return std::all_of(frame.items.begin(), frame.items.end(), [&](const Item& item) {
+    if (const auto* signal = std::get_if<Signal>(&item))
+      return same(from_of(*signal), to_of(*signal));
+    const auto* begin = std::get_if<item::Begin>(&item);
+    return begin == nullptr || same(begin->send.from, begin->send.to);
+  });
+}
+
+void LyingPeers::carry_out(const NodeCore::Effects& effects) {
+  for (const auto& effect : effects) {
+    if (const auto* deliver = std::get_if<node_effect::Deliver>(&effect)) {
+      on_delivered(deliver->signal);
+    } else if (const auto* sent = std::get_if<node_effect::SendFrame>(&effect)) {
+      on_sent(*sent);
+    } else if (const auto* said = std::get_if<node_effect::SendControl>(&effect)) {
+      expect(wire::decode_control(said->bytes).has_value(), "what was said does not decode");
+    } else if (honest_only_) {
+      expect(!std::holds_alternative<node_effect::Fenced>(effect), "a peer had the node fenced");
+      expect(!std::holds_alternative<node_effect::Interrupted>(effect),
+             "a peer cut the node off its broker");
+    }
+  }
+}
+
+void LyingPeers::on_delivered(const Signal& signal) {
+  expect(to_of(signal).is_local(), "a signal was delivered to a process elsewhere");
+  expect(to_of(signal).node == kSelf, "a signal was delivered to another node's process");
+  expect(!from_of(signal).is_local(), "a peer's signal came in a local process's name");
+  if (!honest_only_) return;
+  if (from_of(signal).node == kLiar) {
+    ++delivered_of_liar_;
+    return;
+  }
+  expect(from_of(signal).node == kHonest, "a signal came in a stranger's name");
+  const auto* link = std::get_if<signal::Link>(&signal);
+  expect(link != nullptr, "the honest one never said so");
+  const auto found = std::find_if(expected_.begin(), expected_.end(), [&](const Expected& each) {
+    return each.from == link->from.serial;
+  });
+  expect(found != expected_.end(), "something came twice, or was never sent");
+  expect(found->link == link->link, "another was next of this process");
+  expected_.erase(found);
+}
+
+void LyingPeers::on_sent(const node_effect::SendFrame& sent) {
+  const auto to = wire::decode_route_to(sent.header);
+  expect(to.has_value(), "a routing header does not decode");
+  auto frame = wire::decode_session_frame(sent.frame, now_);
+  expect(frame.has_value(), "what was sent does not decode");
+  if (to->node != kHonest || !honest_only_) return;
+  const auto received = peer_.receive(*std::move(frame), now_);
+  expect(received.has_value(), "an honest session was told what it refuses");
+  for (const Signal& signal : received->signals) {
+    peer_.returned(signal);
+    const auto* link = std::get_if<signal::Link>(&signal);
+    expect(link != nullptr, "the honest one was told what it did not ask for");
+    expect(!expected_at_peer_.empty(), "the honest peer was told more than was said");
+    expect(link->link.value() == expected_at_peer_.front(),
+           "the honest peer was told in another order");
+    expected_at_peer_.pop_front();
+  }
+}
+
+}  // namespace liminal::test
