@@ -1,0 +1,12 @@
+// Bytes as a session frame: items, signals, envelopes, chunks.
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+#include "tests/unit/common/wire/harmless.hpp"
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  const std::string_view bytes{reinterpret_cast<const char*>(data), size};
+  liminal::test::expect_harmless(bytes, liminal::test::decoders()[3]);
+  return 0;
+}
