@@ -1,4 +1,6 @@
-// How much memory a test program takes. Its program contains counted_allocations.cpp.
+// How much memory a test program takes. Its program contains counted_allocations.cpp, which
+// replaces operator new, or, if it is a libFuzzer target, that of tests/fuzz/targets, which asks
+// the sanitizer.
 #pragma once
 
 #include <cstddef>

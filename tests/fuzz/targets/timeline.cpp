@@ -16,7 +16,7 @@ struct Begun {
   std::size_t fields;
 };
 constexpr Begun kFrames[] = {
-    {FrameKind::kRecords, 3},       {FrameKind::kCancelAnswer, 2},
+    {FrameKind::kRecords, 5},       {FrameKind::kCancelAnswer, 2},
     {FrameKind::kTimelineQuery, 2}, {FrameKind::kConversationsQuery, 1},
     {FrameKind::kCancelQuery, 1},   {FrameKind::kLoads, 1},
     {FrameKind::kCancelOrder, 2},   {FrameKind::kTimelineReply, 5},
