@@ -65,6 +65,7 @@ BrokerCore::Settings LyingNodes::settings() {
   settings.timelines_max = kTimelinesMax;
   settings.timeline_bytes_max = kTimelineBytesMax;
   settings.cancels_max = kCancelsMax;
+  settings.expected_max = 4;
   return settings;
 }
 
@@ -207,6 +208,13 @@ void LyingNodes::join_with_a_lie() {
       join.verdicts.push_back({peer, std::nullopt});
       join.peers.push_back(peer);
       join.peers.push_back({victim.name, inc(9000 + choices_.below(100)), false, {}});
+      // and of those who are not there: some of them will come
+      for (std::uint64_t i = choices_.below(4); i-- > 0;) {
+        const control::Peer absent{hostile_name(), inc(1 + choices_.below(40)),
+                                   choices_.below(2) == 0, std::chrono::seconds{60}};
+        if (choices_.below(4) == 0) join.verdicts.push_back({absent, test::evidence()});
+        if (choices_.below(4) != 0) join.peers.push_back(absent);
+      }
       break;
     }
     case 4:  // another's name and incarnation, and not its secret

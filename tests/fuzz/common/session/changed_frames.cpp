@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "common/wire/codec.hpp"
+#include "tests/fuzz/any_item.hpp"
 #include "tests/support/expect.hpp"
 #include "tests/support/hostile_bytes.hpp"
 #include "tests/unit/common/wire/frames.hpp"
@@ -80,10 +81,9 @@ SessionFrame changed_once(SessionFrame frame, Choices& choices) {
       break;
     case 5:  // more than there is credit for, or of no transfer, at any place
     case 6: {
-      static const auto kAll = items();
       const auto at =
           frame.items.begin() + static_cast<std::ptrdiff_t>(choices.below(frame.items.size() + 1));
-      frame.items.insert(at, kAll[choices.below(kAll.size())].item);
+      frame.items.insert(at, any_item(choices));
       break;
     }
     case 8:  // of a kind that may not be so large, or with a reply beyond its end
@@ -228,7 +228,6 @@ void ChangedFrames::answer() {
 void say_anything(Choices& choices) {
   Session session{SessionNumber{1}, settings(choices)};
   TimePoint now{std::chrono::seconds{1000}};
-  static const auto kAll = items();
   SessionFrame frame{SessionNumber{1}, 1, 4'000'000, false, 1, {}};
   std::uint64_t sequence = 1;
   for (int turn = 0; turn < 100 && !choices.over(); ++turn) {
@@ -236,7 +235,7 @@ void say_anything(Choices& choices) {
     if (choices.below(3) == 0) session.send(any_signal(sequence, choices));
     frame.items.clear();
     for (std::uint64_t n = choices.below(4); n-- > 0;) {
-      frame.items.push_back(kAll[choices.below(kAll.size())].item);
+      frame.items.push_back(any_item(choices));
     }
     frame.first_sequence = sequence;
     SessionFrame said = choices.below(3) == 0 ? changed(frame, choices) : frame;

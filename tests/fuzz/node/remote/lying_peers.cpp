@@ -5,6 +5,7 @@
 #include <variant>
 #include <vector>
 
+#include "tests/fuzz/any_item.hpp"
 #include "tests/support/expect.hpp"
 #include "tests/support/hostile_bytes.hpp"
 #include "tests/unit/common/wire/frames.hpp"
@@ -231,9 +232,8 @@ void LyingPeers::lie() {
                      liar_sequence_,
                      {}};
   if (choices_.below(6) == 0) frame.first_sequence = choices_.next() >> choices_.below(64);
-  static const auto kAll = items();
   for (std::uint64_t n = choices_.below(4); n-- > 0;) {
-    Item item = kAll[choices_.below(kAll.size())].item;
+    Item item = any_item(choices_);
     readdress(item);
     frame.items.push_back(std::move(item));
   }
