@@ -125,8 +125,8 @@ std::optional<TimePoint> NodeCore::control_silent_at() const {
   if (!cluster_ || !control_since_) return std::nullopt;
   if (phase_ == Phase::kJoining) return *control_since_ + join_patience_;
   if (phase_ != Phase::kAttaching && phase_ != Phase::kJoined) return std::nullopt;
-  const Duration beat = std::max(cluster_->beat_interval, Duration{1});  // it is the broker's word
-  const auto enough = std::max<Duration::rep>(cluster_->down_after / beat / 2, 2);
+  const auto enough =
+      std::max<Duration::rep>(cluster_->down_after / cluster_->beat_interval / 2, 2);
   if (beats_.unechoed() < static_cast<std::size_t>(enough)) return std::nullopt;
   return std::max(*beats_.unechoed_since(), *control_since_) + cluster_->down_after;
 }
@@ -222,17 +222,23 @@ NodeCore::Effects NodeCore::on_data_control(std::string_view bytes, TimePoint no
 }
 
 std::optional<std::string> NodeCore::why_unsuitable(const ClusterSettings& cluster) const {
+  // neither sum nor product: whatever a broker says, nothing overflows
   const std::string down_after = "the broker's down-after (" + to_string(cluster.down_after) + ")";
-  if (settings_.isolation_timeout <= cluster.down_after + cluster.recovery) {
+  if (cluster.down_after >= settings_.isolation_timeout ||
+      cluster.recovery >= settings_.isolation_timeout - cluster.down_after) {
     return "isolation-timeout is " + to_string(settings_.isolation_timeout) +
            ", but must be longer than " + down_after + " and recovery (" +
            to_string(cluster.recovery) + ") together";
+  }
+  if (cluster.beat_interval <= Duration::zero() || cluster.beat_interval >= cluster.down_after) {
+    return "the broker's beat-interval is " + to_string(cluster.beat_interval) +
+           ", but must be longer than nothing and shorter than " + down_after;
   }
   if (settings_.turn_max >= cluster.down_after) {
     return "turn-max is " + to_string(settings_.turn_max) + ", but must be shorter than " +
            down_after + ", or one long turn looks like this node's death";
   }
-  if (settings_.reap_after <= 2 * cluster.down_after) {
+  if (settings_.reap_after - cluster.down_after <= cluster.down_after) {
     return "this node gives up silent connections after " + to_string(settings_.reap_after) +
            ", which must be longer than twice " + down_after;
   }

@@ -122,9 +122,7 @@ void LyingPeers::with_a_lying_broker() {
         carry_out(core_.on_data_connected(now_));
         break;
       case 9:
-        tell(some_welcome(
-            {listed(kLiar, kLiarIncarnation),
-             listed(kSelf, choices_.below(2) == 0 ? core_.incarnation() : kHonestIncarnation)}));
+        any_welcome();
         break;
       case 10: {
         control::Changes changes{MembershipVersion{10 + choices_.below(4)}, {}};
@@ -177,6 +175,31 @@ void LyingPeers::own_signal(bool to_honest) {
   if (to_honest) expected_at_peer_.push_back(numbers_);
   carry_out(core_.on_signal(signal::Link{from, to, LinkId{numbers_}}, now_));
   exchange();
+}
+
+void LyingPeers::any_welcome() {
+  auto welcome = some_welcome(
+      {listed(kLiar, kLiarIncarnation),
+       listed(kSelf, choices_.below(2) == 0 ? core_.incarnation() : kHonestIncarnation)});
+  if (choices_.below(4) == 0) {  // of a cluster that cannot be
+    ClusterSettings& cluster = welcome.settings;
+    Duration* const settings[] = {&cluster.beat_interval, &cluster.suspect_after,
+                                  &cluster.down_after,    &cluster.reconnect_grace,
+                                  &cluster.lease_margin,  &cluster.recovery};
+    for (Duration* setting : settings) {
+      switch (choices_.below(4)) {
+        case 0:
+          *setting = Duration::zero();
+          break;
+        case 1:
+          *setting = Duration::max() - Duration{choices_.below(2)};
+          break;
+        default:
+          break;
+      }
+    }
+  }
+  tell(std::move(welcome));
 }
 
 void LyingPeers::own_anything() {

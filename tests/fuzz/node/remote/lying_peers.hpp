@@ -45,6 +45,8 @@ class LyingPeers {
   void honest_signal();
 
   void own_signal(bool to_honest);
+  /// Of our incarnation or another; now and then with settings that contradict each other.
+  void any_welcome();
   /// To the liar: of any kind, large ones too.
   void own_anything();
   void own_records();
