@@ -130,6 +130,12 @@ LyingNodes::Hostile& LyingNodes::any_hostile() {
   return found->second;
 }
 
+Duration LyingNodes::any_duration() {
+  static constexpr Duration kOdd[] = {std::chrono::seconds{60}, Duration::zero(), Duration{1},
+                                      Duration::max()};
+  return kOdd[choices_.below(std::size(kOdd))];
+}
+
 LyingNodes::Hostile* LyingNodes::any_joined() {
   std::vector<Hostile*> joined;
   for (auto& [connection, each] : hostile_) {
@@ -204,6 +210,7 @@ void LyingNodes::join_with_a_lie() {
     case 5: {  // a past that never was, and the deaths of those who live
       join = some_join(hostile_name(), inc(5000 + choices_.below(1000)));
       join.epoch = Epoch{1 + choices_.below(100)};
+      join.isolation_timeout = any_duration();
       const control::Peer peer{victim.name, victim.incarnation, false, std::chrono::seconds{60}};
       join.verdicts.push_back({peer, std::nullopt});
       join.peers.push_back(peer);
@@ -211,8 +218,12 @@ void LyingNodes::join_with_a_lie() {
       // and of those who are not there: some of them will come
       for (std::uint64_t i = choices_.below(4); i-- > 0;) {
         const control::Peer absent{hostile_name(), inc(1 + choices_.below(40)),
-                                   choices_.below(2) == 0, std::chrono::seconds{60}};
-        if (choices_.below(4) == 0) join.verdicts.push_back({absent, test::evidence()});
+                                   choices_.below(2) == 0, any_duration()};
+        if (choices_.below(4) == 0) {
+          join.verdicts.push_back(
+              {absent, Evidence{EvidenceSource::kHeartbeatsMissed, any_duration(), any_duration(),
+                                any_duration()}});
+        }
         if (choices_.below(4) != 0) join.peers.push_back(absent);
       }
       break;

@@ -81,6 +81,7 @@ class LyingNodes {
   Hostile& any_hostile();
   Hostile* any_joined();
   NodeName hostile_name();
+  Duration any_duration();
 
   void step();
 
