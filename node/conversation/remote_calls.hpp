@@ -104,8 +104,8 @@ void put(Envelope& envelope, const RemoteOutcome& outcome);
 
 inline constexpr std::size_t kCallTextBytesMax = 8 * 1024;
 
-/// Take it out again. Errors: kMalformed, for anything that put() would not have written; the
-/// envelope is then as it was, or without its first header.
+/// Take it out again. Errors: kMalformed, for anything that put() would not have written, and
+/// kUnsupportedVersion; the envelope is then as it was, or without its first header.
 [[nodiscard]] Result<RemoteCall> take_call(Envelope& envelope);
 [[nodiscard]] Result<RemoteOutcome> take_outcome(Envelope& envelope);
 

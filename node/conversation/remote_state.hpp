@@ -33,7 +33,8 @@ struct Viewpoint {
 /// state was read. Kept, so that one instant is the same in every state.
 using ClockDifference = std::optional<std::uint64_t>;
 
-/// Errors: kMalformed, for anything that encode_state() would not have written.
+/// Errors: kMalformed, for anything that encode_state() would not have written;
+/// kUnsupportedVersion.
 [[nodiscard]] Result<RemoteState> decode_state(std::string_view bytes, const Viewpoint& seen_from,
                                                TimePoint now, ClockDifference& clocks);
 
