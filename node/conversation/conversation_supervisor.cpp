@@ -30,7 +30,7 @@ class Retelling final : public Process {
       context.send_local(pid, std::make_unique<CallMessage>(call::Retell{}));
     }
     last_ = some.back().first;
-    context.start_timer(ConversationSupervisor::kRetellPause);
+    (void)context.start_timer(ConversationSupervisor::kRetellPause);  // never cancelled
   }
 
   const std::shared_ptr<ConversationRegistry> registry_;
