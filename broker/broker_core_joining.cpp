@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "broker/broker_core.hpp"
+#include "common/base/fault_point.hpp"
 #include "common/base/text.hpp"
 
 namespace liminal::broker {
@@ -163,6 +164,7 @@ void BrokerCore::resume(Node& node, ConnectionId connection, std::string_view ad
     node.attach_by = now_ + settings_.cluster.down_after;
   }
   give_token(node);
+  fault_point(FaultPoint::kBrokerResume);
 
   welcome(node);  // first: what follows is told as changes of its version
   announce(changes);

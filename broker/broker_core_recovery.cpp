@@ -2,6 +2,7 @@
 #include <utility>
 
 #include "broker/broker_core.hpp"
+#include "common/base/fault_point.hpp"
 
 namespace liminal::broker {
 
@@ -96,6 +97,7 @@ control::Change BrokerCore::end_expected(const control::Peer& peer, const Eviden
 }
 
 void BrokerCore::record_down(const Member& member, const Evidence& evidence) {
+  fault_point(FaultPoint::kBrokerVerdict);
   ++counters_.downs;
   effects_.push_back(effect::NodeDown{member.name, member.incarnation, evidence});
   keep_in_history(member, evidence);

@@ -3,6 +3,8 @@
 #include <type_traits>
 #include <utility>
 
+#include "common/base/fault_point.hpp"
+
 namespace liminal {
 
 void decide(ConversationRecord& record, std::uint64_t number, const Input& input, TimePoint now) {
@@ -47,8 +49,11 @@ void ActorProcess::handle(Context& context, Message message) {
   auto* local = std::get_if<LocalMessagePtr>(&message);
   if (local == nullptr) return;  // nobody knows this process but its conversation
   if (auto* order = dynamic_cast<DecideMessage*>(local->get())) {
+    fault_point(FaultPoint::kActorTookInput);
     decide(*record_, order->number, *order->input, context.now());
+    fault_point(FaultPoint::kActorRecorded);
     context.send_local(conversation_, std::make_unique<DecidedMessage>(order->number));
+    fault_point(FaultPoint::kActorBehind);
     catch_up(*record_, *order->input, context.now());
   }
 }

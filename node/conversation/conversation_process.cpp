@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "common/base/fault_point.hpp"
 #include "common/base/text.hpp"
 
 namespace liminal {
@@ -296,6 +297,7 @@ void ConversationProcess::decided(Context& context) {
 
 void ConversationProcess::carry_out_all(Context& context, std::vector<Effect> effects) {
   for (Effect& effect : effects) {
+    fault_point(FaultPoint::kConversationSending);
     std::visit([&](auto& e) { carry_out(context, e); }, effect);
   }
   inbox_.push_front(std::exchange(feedback_, {}));

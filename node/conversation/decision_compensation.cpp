@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "common/base/fault_point.hpp"
 #include "common/base/text.hpp"
 #include "node/conversation/decision.hpp"
 
@@ -224,6 +225,7 @@ void Decision::undo_next() {
     compensated();
     return;
   }
+  fault_point(FaultPoint::kCompensationStep);
   compensation.step_until = now_ + context_.config->compensation_timeout;
   emit(effect::StartTimer{ConversationTimer::kCompensation, compensation.step,
                           context_.config->compensation_timeout});

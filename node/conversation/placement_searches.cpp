@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "common/base/check.hpp"
+#include "common/base/fault_point.hpp"
 
 namespace liminal {
 
@@ -68,6 +69,7 @@ PlacementSearches::Report PlacementSearches::on_spawned(Context& context,
     search.placement.failed(std::move(spawned.instance.error()));
     return go_on(context, entry);
   }
+  fault_point(FaultPoint::kPlacementAnswered);
   Report ready = found(role, *spawned.instance, spawned.compensates, search.placement.reason());
   searches_.erase(entry);
   return ready;
@@ -98,6 +100,7 @@ PlacementSearches::Report PlacementSearches::go_on(Context& context, Searches::i
     return give_up(context, entry, std::move(give_up_now->error));
   }
   if (const auto* attempt = std::get_if<Placement::Try>(&next)) {
+    fault_point(FaultPoint::kPlacementChosen);
     search.spawn = context.spawn_service(attempt->node, wanted(role).service, conversation_);
     search.timer = context.start_timer(
         std::max(search.placement.give_up_at() - context.now(), Duration::zero()));

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "common/base/fault_point.hpp"
+
 namespace liminal {
 namespace {
 
@@ -118,6 +120,7 @@ void ParticipantProcess::begin_next(Context& context) {
 }
 
 void ParticipantProcess::begin_current(Context& context) {
+  fault_point(FaultPoint::kParticipantTook);
   begun_ = true;
   tell(context, TimelineEvent::kBegun, current_->debt, {});
   const auto* compensation = std::get_if<Compensation>(&current_->work);
@@ -210,6 +213,7 @@ void ParticipantProcess::finish(Context& context, std::optional<Payload> reply) 
         answer_to(*late, context.new_message_id(), EnvelopeKind::kReply, *std::move(reply)));
     return;
   }
+  fault_point(FaultPoint::kParticipantDone);
   const Debt debt = end_current(context);
   const bool replies = debt.wants_reply && reply && !debt.undoes;
   const std::size_t bytes_max = ledger().payload_bytes_max.load();

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "common/base/check.hpp"
+#include "common/base/fault_point.hpp"
 #include "common/base/text.hpp"
 #include "common/wire/codec.hpp"
 
@@ -223,6 +224,7 @@ NodeCore::Effects NodeCore::on_frame(std::string_view header, std::string_view b
     violated(route->incarnation, effects);
     return effects;
   }
+  fault_point(FaultPoint::kSessionAccepted);
   effects.reserve(effects.size() + received->signals.size());
   for (auto& signal : received->signals) {
     set_to(signal, Pid{settings_.name, local_incarnation(), to_of(signal).serial});
@@ -389,6 +391,7 @@ NodeCore::Effects NodeCore::flush(TimePoint now) {
     auto& [name, session, ties, seen_at, deferrals] = found->second;
     const std::string header = wire::encode(RouteTo{name, incarnation});
     for (const auto& frame : session.collect(now, settings_.frames_per_flush_max)) {
+      fault_point(FaultPoint::kSessionCollected);
       effects.push_back(SendFrame{header, wire::encode(frame, now)});
     }
   }

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <iterator>
 
+#include "common/base/fault_point.hpp"
 #include "common/base/text.hpp"
 #include "common/wire/codec.hpp"
 #include "common/wire/limits.hpp"
@@ -85,6 +86,7 @@ void NodeCore::join(TimePoint now, Effects& effects) {
                               : peer_of(member->second));
     reported_.insert(incarnation);
   }
+  fault_point(FaultPoint::kJoinDecided);
   effects.push_back(SendControl{wire::encode(ControlFrame{std::move(frame)})});
 }
 
@@ -253,6 +255,7 @@ void NodeCore::welcomed(control::Welcome welcome, TimePoint now, Effects& effect
     effects.push_back(Unsuitable{*std::move(why)});
     return;
   }
+  fault_point(FaultPoint::kWelcomed);
   const bool new_epoch = epoch_ != welcome.epoch;
   const bool resumed = epoch_.has_value();
   const Evidence unlisted = since_heard(EvidenceSource::kRecovery, now);
@@ -404,6 +407,7 @@ void NodeCore::fence(std::string why, TimePoint now, Effects& effects) {
   phase_ = Phase::kConnecting;
   effects.push_back(Lease{TimePoint::min()});
   publish(effects);
+  fault_point(FaultPoint::kFencing);
   while (!peers_.empty()) peer_lost(peers_.begin()->first, evidence, effects);
   effects.push_back(Fenced{old, incarnation_, std::move(why)});
   effects.push_back(CloseData{});
@@ -517,6 +521,7 @@ void NodeCore::break_ties(Incarnation incarnation, Peer& peer,
   const auto pid_of = [&](Serial serial) { return Pid{peer.name, incarnation, serial}; };
   for (auto& signal :
        peer.ties.break_all(settings_.name, ExitReason::noconnection(evidence), pid_of)) {
+    fault_point(FaultPoint::kTiesBreaking);
     effects.push_back(Deliver{std::move(signal)});
   }
 }

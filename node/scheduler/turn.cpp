@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "common/base/check.hpp"
+#include "common/base/fault_point.hpp"
 
 namespace liminal {
 
@@ -408,6 +409,7 @@ void Turn::end() {
     scheduler_.route(signal::Withdraw{self(), mailbox, std::nullopt});
   }
   for (const auto& [peer, record] : process_.links.all()) {
+    fault_point(FaultPoint::kExitFanOut);
     scheduler_.route(signal::Exit{self(), peer, reason, record.mine ? record.mine : record.theirs});
   }
   for (const auto& [watcher, monitor] : process_.watchers) {
