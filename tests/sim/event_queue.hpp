@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <cstdint>
 #include <functional>
-#include <map>
 #include <utility>
+#include <vector>
 
 #include "common/base/time.hpp"
 
@@ -17,17 +17,20 @@ class EventQueue {
   [[nodiscard]] TimePoint now() const { return now_; }
 
   void at(TimePoint when, std::function<void()> what) {
-    events_.emplace(std::pair{std::max(when, now_), next_number_++}, std::move(what));
+    events_.push_back({std::max(when, now_), next_number_++, std::move(what)});
+    std::push_heap(events_.begin(), events_.end(), Later{});
   }
   void after(Duration delay, std::function<void()> what) { at(now_ + delay, std::move(what)); }
 
   /// Runs everything up to and including `until`; then it is `until`.
   void run_until(TimePoint until) {
-    while (!events_.empty() && events_.begin()->first.first <= until) {
-      auto event = events_.extract(events_.begin());
-      now_ = event.key().first;
+    while (!events_.empty() && events_.front().when <= until) {
+      std::pop_heap(events_.begin(), events_.end(), Later{});
+      const Event event = std::move(events_.back());
+      events_.pop_back();
+      now_ = event.when;
       ++events_run_;
-      event.mapped()();
+      event.what();
     }
     now_ = until;
   }
@@ -35,10 +38,21 @@ class EventQueue {
   [[nodiscard]] std::uint64_t events_run() const { return events_run_; }
 
  private:
+  struct Event {
+    TimePoint when;
+    std::uint64_t number;
+    std::function<void()> what;
+  };
+  struct Later {
+    bool operator()(const Event& a, const Event& b) const {
+      return a.when != b.when ? a.when > b.when : a.number > b.number;
+    }
+  };
+
   TimePoint now_{};
   std::uint64_t next_number_ = 0;
   std::uint64_t events_run_ = 0;
-  std::map<std::pair<TimePoint, std::uint64_t>, std::function<void()>> events_;
+  std::vector<Event> events_;  // a heap
 };
 
 }  // namespace liminal::sim

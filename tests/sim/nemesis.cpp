@@ -1,24 +1,34 @@
 #include "tests/sim/nemesis.hpp"
 
+#include <algorithm>
 #include <utility>
 
 namespace liminal::sim {
 
 using namespace std::chrono_literals;
 
-Nemesis::Nemesis(World& world, Random& random, std::size_t hosts,
-                 std::function<std::size_t(std::size_t)> start_node, TimePoint last_restart)
-    : world_(world),
-      random_(random),
-      start_(std::move(start_node)),
-      last_restart_(last_restart),
-      hosts_(hosts) {
-  for (std::size_t host = 0; host < hosts; ++host) start(host);
+Nemesis::Nemesis(World& world, Random& random, Settings settings)
+    : world_(world), random_(random), settings_(std::move(settings)), hosts_(settings_.hosts) {
+  world_.at_fault_points(
+      [this](FaultPoint point, std::optional<std::size_t> node) { return fate_at(point, node); });
+  for (std::size_t host = 0; host < settings_.hosts; ++host) start(host);
 }
 
 Duration Nemesis::below(Duration bound) {
   return Duration{
       static_cast<Duration::rep>(random_.below(static_cast<std::uint64_t>(bound.count())))};
+}
+
+std::uint64_t Nemesis::count(std::string_view kind) const {
+  const auto found = faults_.find(kind);
+  return found == faults_.end() ? 0 : found->second;
+}
+
+const Nemesis::Kind* Nemesis::kind_named(std::string_view name) {
+  const auto all = kinds();
+  const auto found =
+      std::find_if(all.begin(), all.end(), [&](const Kind& kind) { return kind.name == name; });
+  return found == all.end() ? nullptr : &*found;
 }
 
 std::size_t Nemesis::some_host() {
@@ -29,71 +39,169 @@ std::size_t Nemesis::some_host() {
   return host;
 }
 
+// --- the life of nodes ---
+
 void Nemesis::start(std::size_t host) {
-  hosts_[host] = start_(host);
-  excused_.resize(world_.nodes(), false);
+  hosts_[host] = settings_.start(host);
+  impairments_.resize(world_.nodes());
+  gone_.resize(world_.nodes());
 }
 
+/// The second of its name may have taken its place.
 void Nemesis::restart(std::size_t host) {
-  if (on(host).alive() || world_.now() > last_restart_) return;
+  if (on(host).alive()) return;
+  for (const auto& [index, of] : seconds_) {
+    if (of == host && world_.node(index).alive()) {
+      hosts_[host] = index;
+      return;
+    }
+  }
   start(host);
 }
 
+void Nemesis::restart_soon(std::size_t host, Duration within) {
+  world_.events().after(below(within), [this, host] { restart(host); });
+}
+
+void Nemesis::died(std::size_t index) {
+  if (!gone_[index]) gone_[index] = world_.now();
+  const auto host = std::find(hosts_.begin(), hosts_.end(), index);
+  if (host == hosts_.end()) return;
+  restart_soon(static_cast<std::size_t>(host - hosts_.begin()), 2s);
+}
+
+void Nemesis::impair(std::size_t index, Duration length, bool silent) {
+  impairments_[index].push_back({world_.now(), world_.now() + length, silent});
+}
+
+/// `end` is called once: then, or when all is healed.
+void Nemesis::until_healed(Duration length, std::function<void()> end) {
+  const std::uint64_t number = next_lasting_++;
+  lasting_.emplace(number, std::move(end));
+  world_.events().after(length, [this, number] {
+    auto found = lasting_.extract(number);
+    if (found) found.mapped()();
+  });
+}
+
+// --- faults ---
+
 void Nemesis::strike() {
-  const std::size_t host = some_host();
-  if (!on(host).alive()) return;  // nobody is left to be hurt
-  const std::size_t index = hosts_[host];
-  auto& events = world_.events();
-  switch (random_.below(10)) {
-    case 0:
-    case 1:
-      ++faults_.kills;
-      excused_[index] = true;
-      world_.kill(index);
-      events.after(below(2s), [this, host] { restart(host); });
-      return;
-    case 2:
-      ++faults_.leaves;
-      world_.leave(index);
-      events.after(3s + below(2s), [this, host] { restart(host); });
-      return;
-    case 3: {
-      ++faults_.pauses;
-      const Duration length = random_.below(2) == 0 ? below(1s) : 2s + below(4s);
-      // Shorter than the grace leaves no excuse, even when a connection is cut at that moment.
-      if (length >= 300ms) excused_[index] = true;
-      world_.pause(index);
-      events.after(length, [this, index] { world_.resume(index); });
-      return;
+  if (healed_) return;
+  const auto draw = [&]() -> const Kind& {
+    if (!settings_.kinds.empty()) {
+      return *kind_named(settings_.kinds[random_.below(settings_.kinds.size())]);
     }
-    case 4:
-      ++faults_.control_cuts;
-      world_.cut_control(index);
-      if (random_.below(2) == 0) world_.cut_data(index);
-      return;
-    case 5:
-      ++faults_.data_cuts;
-      world_.cut_data(index);
-      return;
-    case 6:
-      ++faults_.broker_pauses;
-      world_.pause_broker();
-      events.after(below(6s), [this] { world_.resume_broker(); });
-      return;
-    case 7:
-      ++faults_.broker_kills;
-      world_.kill_broker();
-      events.after(below(10s), [this] { world_.start_broker(); });
-      return;
-    case 8:
-      ++faults_.resets;
-      world_.spoil_frame_to(index);
-      return;
-    default:
-      ++faults_.slow_spells;
-      world_.set_delay_max(40ms);
-      events.after(below(3s), [this] { world_.set_delay_max(5ms); });
-      return;
+    std::uint64_t total = 0;
+    for (const Kind& kind : kinds()) total += kind.weight;
+    std::uint64_t dice = random_.below(total);
+    for (const Kind& kind : kinds()) {
+      if (dice < kind.weight) return kind;
+      dice -= kind.weight;
+    }
+    return kinds().front();
+  };
+  const std::uint64_t at_once = random_.below(6) == 0 ? 2 + random_.below(3) : 1;
+  for (std::uint64_t i = 0; i < at_once; ++i) {
+    const std::size_t host = some_host();
+    if (!on(host).alive()) return;  // nobody is left to be hurt
+    const Kind& kind = draw();
+    world_.trace("nemesis: " + std::string{kind.name} + " at " + on(host).label());
+    ++faults_[kind.name];
+    (this->*kind.strike)(host);
+  }
+}
+
+void Nemesis::heal() {
+  if (std::exchange(healed_, true)) return;
+  world_.trace("nemesis: heal");
+  armed_.clear();
+  for (auto& [number, end] : std::exchange(lasting_, {})) end();
+  world_.resume_broker();
+  world_.start_broker();
+  world_.set_delay_max(5ms);
+  tend();
+}
+
+void Nemesis::tend() {
+  for (std::size_t host = 0; host < hosts_.size(); ++host) restart(host);
+}
+
+World::Fate Nemesis::fate_at(FaultPoint point, std::optional<std::size_t> node) {
+  for (auto armed = armed_.begin(); armed != armed_.end(); ++armed) {
+    if (armed->point != point) continue;
+    if (--armed->times_left > 0) return World::Fate::kLives;
+    const World::Fate fate = armed->fate;
+    armed_.erase(armed);
+    ++points_hit_[static_cast<std::size_t>(point)];
+    if (fate == World::Fate::kDies && node) {
+      died(*node);
+    } else if (fate == World::Fate::kDies) {
+      until_healed(below(3s), [this] { world_.start_broker(); });
+    }
+    return fate;
+  }
+  return World::Fate::kLives;
+}
+
+// --- what they excuse ---
+
+Duration Nemesis::impaired(std::size_t index, TimePoint from, TimePoint until, bool silent) const {
+  std::vector<std::pair<TimePoint, TimePoint>> spans;
+  for (const Impairment& each : impairments_[index]) {
+    if (silent && !each.silent) continue;
+    const TimePoint begin = std::max(each.from, from), end = std::min(each.until, until);
+    if (begin < end) spans.emplace_back(begin, end);
+  }
+  std::sort(spans.begin(), spans.end());
+  Duration sum = Duration::zero();
+  TimePoint covered = from;
+  for (const auto& [begin, end] : spans) {
+    if (end > covered) sum += end - std::max(begin, covered);
+    covered = std::max(covered, end);
+  }
+  return sum;
+}
+
+bool Nemesis::excuses(const World::Death& death) const {
+  const auto& cluster = settings_.cluster;
+  for (std::size_t i = 0; i < world_.nodes(); ++i) {
+    const World::Node& node = world_.node(i);
+    if (node.name() != death.name) continue;
+    if (gone_[i] && *gone_[i] <= death.when) return true;
+    // its word that it leaves was lost with its connection
+    if ((node.left() || node.refused()) && !node.alive()) return true;
+    if (hostile_ == i) return true;
+    switch (death.evidence.source) {
+      case EvidenceSource::kConnectionClosed:
+        // shorter than half of the grace leaves no excuse, whatever is cut at that moment
+        if (impaired(i, death.when - cluster.reconnect_grace - 1s, death.when, false) >=
+            cluster.reconnect_grace / 3) {
+          return true;
+        }
+        break;
+      case EvidenceSource::kHeartbeatsMissed:
+        if (impaired(i, death.when - cluster.down_after - 2s, death.when, true) >=
+            cluster.down_after - 1s) {
+          return true;
+        }
+        break;
+      default:
+        if (impaired(i, death.when - cluster.recovery - cluster.down_after, death.when, false) >=
+            1s) {
+          return true;
+        }
+    }
+  }
+  return false;
+}
+
+void Nemesis::judge_names(Violations& violations) const {
+  for (const auto& [index, host] : seconds_) {
+    const auto& second = world_.node(index);
+    if (index == hosts_[host] || !second.alive() || !world_.node(hosts_[host]).alive()) continue;
+    violations.add("two nodes run as " + second.name().value() + " at the end: " + second.label() +
+                   " and " + world_.node(hosts_[host]).label());
   }
 }
 
@@ -105,8 +213,11 @@ void nothing_is_left(World& world, Nemesis& nemesis, Violations& violations) {
   const auto members = world.broker().members();
   for (const std::size_t index : nemesis.indexes()) {
     auto& node = world.node(index);
-    if (!node.alive()) continue;
     const std::string name = node.name().value();
+    if (!node.alive()) {
+      violations.add(name + " does not run at the end");
+      continue;
+    }
     if (!node.core().joined()) violations.add(name + " is not joined at the end");
     const auto known = node.directory().snapshot()->members.size();
     if (known != members.size()) {
@@ -118,9 +229,9 @@ void nothing_is_left(World& world, Nemesis& nemesis, Violations& violations) {
     if (counts.processes != 1) {  // the one that releases the beats
       violations.add(std::to_string(counts.processes - 1) + " processes left behind on " + name);
     }
-    if (counts.timers != 0) violations.add("timers left behind");
-    if (node.core().ties() != 0) violations.add("ties left behind");
-    if (node.supervisor().open() != 0) violations.add("conversations left open");
+    if (counts.timers != 0) violations.add("timers left behind on " + name);
+    if (node.core().ties() != 0) violations.add("ties left behind on " + name);
+    if (node.supervisor().open() != 0) violations.add("conversations left open on " + name);
   }
 }
 

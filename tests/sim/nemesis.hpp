@@ -1,36 +1,60 @@
-// Hosts on which nodes run, and what happens to them: they are killed, stopped, cut off, told to
-// leave, and started again; and so is their broker.
+// Hosts on which nodes run, and what happens to them and to their broker: by name, alone and
+// several at once.
 #pragma once
 
+#include <array>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
 #include <vector>
 
+#include "common/base/fault_point.hpp"
 #include "common/base/random.hpp"
 #include "tests/sim/workload.hpp"
 #include "tests/sim/world.hpp"
 
 namespace liminal::sim {
 
-struct Faults {
-  int kills = 0, leaves = 0, pauses = 0, control_cuts = 0, data_cuts = 0, broker_pauses = 0,
-      broker_kills = 0, resets = 0, slow_spells = 0;
-  [[nodiscard]] int total() const {
-    return kills + leaves + pauses + control_cuts + data_cuts + broker_pauses + broker_kills +
-           resets + slow_spells;
-  }
-};
+/// By kind.
+using Faults = std::map<std::string_view, std::uint64_t>;
 
+/// Strikes hosts with faults, ends each again, and knows which deaths they excuse.
+///
 /// Draws everything from `random`, which is its caller's, so that a failure replays.
 class Nemesis {
  public:
-  /// `start` starts a node for a host, and returns its index. No host is started again later than
-  /// `last_restart`. One for each host runs when this returns.
-  Nemesis(World& world, Random& random, std::size_t hosts,
-          std::function<std::size_t(std::size_t host)> start, TimePoint last_restart);
+  struct Kind {
+    std::string_view name;
+    void (Nemesis::*strike)(std::size_t host);
+    unsigned weight;  // of a draw among all
+    std::string_view what;
+  };
+  /// All there are, in the order of their names.
+  [[nodiscard]] static std::span<const Kind> kinds();
+  [[nodiscard]] static const Kind* kind_named(std::string_view name);
 
-  /// One fault, of any kind, now; what it takes to end it follows by itself.
+  struct Settings {
+    std::size_t hosts;
+    ClusterSettings cluster;              // the world's
+    std::vector<std::string_view> kinds;  // to draw from; empty: all
+    /// Starts a node for a host, and returns its index.
+    std::function<std::size_t(std::size_t host)> start;
+  };
+  /// One node for each host runs when this returns.
+  Nemesis(World& world, Random& random, Settings settings);
+
+  /// One fault, or now and then two to four at once, now; their ends follow by themselves.
   void strike();
+  /// Ends all that lasts, and starts what is dead; no fault begins from then on.
+  void heal();
+
+  /// Starts what was refused or left since; call now and then.
+  void tend();
 
   [[nodiscard]] World::Node& on(std::size_t host) { return world_.node(hosts_[host]); }
   /// The index of the node that runs there now, or did last.
@@ -38,22 +62,93 @@ class Nemesis {
   [[nodiscard]] const std::vector<std::size_t>& indexes() const { return hosts_; }
   /// A host whose node runs, if there is any.
   [[nodiscard]] std::size_t some_host();
-  /// Whether that node may be declared dead.
-  [[nodiscard]] bool excused(std::size_t index) const { return excused_[index]; }
+  /// Whether what happened to that incarnation's node explains that it was declared dead.
+  [[nodiscard]] bool excuses(const World::Death& death) const;
+  /// At the end: of two under one name at most one is left.
+  void judge_names(Violations& violations) const;
   [[nodiscard]] const Faults& faults() const { return faults_; }
+  [[nodiscard]] std::uint64_t count(std::string_view kind) const;
+  /// How often something died at each fault point.
+  [[nodiscard]] const World::FaultPointCounts& points_hit() const { return points_hit_; }
   /// At random, shorter than `bound`.
   [[nodiscard]] Duration below(Duration bound);
 
  private:
+  friend struct NemesisKinds;
+
+  /// For that long it could not do what keeps it alive. Silent: not even its beats came through.
+  struct Impairment {
+    TimePoint from, until;
+    bool silent;
+  };
+  struct Armed {
+    FaultPoint point;
+    std::uint64_t times_left;
+    World::Fate fate;
+  };
+
   void start(std::size_t host);
   void restart(std::size_t host);
+  void restart_soon(std::size_t host, Duration within);
+  void died(std::size_t index);
+  void impair(std::size_t index, Duration length, bool silent = true);
+  void until_healed(Duration length, std::function<void()> end);
+  World::Fate fate_at(FaultPoint point, std::optional<std::size_t> node);
+  [[nodiscard]] std::size_t hostile_node();
+  [[nodiscard]] Duration impaired(std::size_t index, TimePoint from, TimePoint until,
+                                  bool silent) const;
+
+  // --- kinds ---
+  void kill(std::size_t host);
+  void kill_joining(std::size_t host);
+  void kill_torn(std::size_t host);
+  void kill_fan_out(std::size_t host);
+  void kill_at_point(std::size_t host);
+  void vanish(std::size_t host);
+  void leave(std::size_t host);
+  void pause(std::size_t host, Duration length);
+  void pause_100ms(std::size_t host);
+  void pause_1s(std::size_t host);
+  void pause_under(std::size_t host);
+  void pause_over(std::size_t host);
+  void pause_60s(std::size_t host);
+  void hang(std::size_t host);
+  void starve(std::size_t host);
+  void cut_for(std::size_t host, bool from, bool to, Duration length, Duration late);
+  void cut(std::size_t host);
+  void cut_from(std::size_t host);
+  void cut_to(std::size_t host);
+  void flap(std::size_t host);
+  void loss(std::size_t host);
+  void heavy_loss(std::size_t host);
+  void jitter(std::size_t host);
+  void reset_control(std::size_t host);
+  void reset_data(std::size_t host);
+  void reset_both(std::size_t host);
+  void slow_consumer(std::size_t host);
+  void plug(std::size_t host);
+  void spoil(std::size_t host);
+  void malformed(std::size_t host);
+  void hostile(std::size_t host);
+  void two_names(std::size_t host);
+  void broker_kill(std::size_t host);
+  void broker_kills(std::size_t host);
+  void broker_torn(std::size_t host);
+  void broker_pause(std::size_t host);
 
   World& world_;
   Random& random_;
-  std::function<std::size_t(std::size_t)> start_;
-  TimePoint last_restart_;
+  Settings settings_;
   std::vector<std::size_t> hosts_;
-  std::vector<bool> excused_;  // by node
+  std::map<std::size_t, std::size_t> seconds_;        // of two under one name: the host, by node
+  std::vector<std::vector<Impairment>> impairments_;  // by node
+  std::vector<std::optional<TimePoint>> gone_;        // by node: killed
+  std::optional<std::size_t> hostile_;
+  std::vector<Armed> armed_;
+  World::FaultPointCounts points_hit_{};
+  std::map<std::uint64_t, std::function<void()>> lasting_;  // what ends each fault
+  std::uint64_t next_lasting_ = 0;
+  bool healed_ = false;
   Faults faults_;
 };
 

@@ -2,6 +2,7 @@
 // the ledger of what participants did, and what their users saw.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <vector>
 
@@ -15,7 +16,34 @@ struct PolicyTally {
                 undone = 0, not_undone = 0, tried_again = 0, compensated = 0,
                 compensation_failed = 0, poisoned = 0, closed = 0, expired = 0, cancelled = 0,
                 orphans = 0, restarts = 0, late_effects = 0, attached = 0, alternates = 0,
-                without_alternate = 0, shown = 0;
+                without_alternate = 0, shown = 0, left_out = 0;
+
+  void add(const PolicyTally& more);
+  static constexpr std::array<std::uint64_t PolicyTally::*, 23> members() {
+    return {&PolicyTally::talks,
+            &PolicyTally::replies,
+            &PolicyTally::crashes,
+            &PolicyTally::reroutes,
+            &PolicyTally::steps,
+            &PolicyTally::in_doubt,
+            &PolicyTally::undone,
+            &PolicyTally::not_undone,
+            &PolicyTally::tried_again,
+            &PolicyTally::compensated,
+            &PolicyTally::compensation_failed,
+            &PolicyTally::poisoned,
+            &PolicyTally::closed,
+            &PolicyTally::expired,
+            &PolicyTally::cancelled,
+            &PolicyTally::orphans,
+            &PolicyTally::restarts,
+            &PolicyTally::late_effects,
+            &PolicyTally::attached,
+            &PolicyTally::alternates,
+            &PolicyTally::without_alternate,
+            &PolicyTally::shown,
+            &PolicyTally::left_out};
+  }
 };
 
 /// `told` is the timeline of that conversation and `deeds` what was done for it, each in order.

@@ -149,6 +149,7 @@ class PolicyParticipant final : public ParticipantProcess {
   }
 
   void note(Context& context, Deed::What what) {
+    if (!stage_.lives(node_)) return;
     stage_.ledger.push_back({what, task_.request, task_.id, task_.attempt, task_.conversation,
                              node_, context.self(), context.now()});
   }
@@ -161,14 +162,16 @@ class PolicyParticipant final : public ParticipantProcess {
 
 class PolicyTalkProcess final : public Process {
  public:
-  PolicyTalkProcess(std::shared_ptr<PolicyTalk> record, std::shared_ptr<Violations> violations,
+  PolicyTalkProcess(std::shared_ptr<PolicyTalk> record, PolicyStage& stage,
                     ConversationSupervisor& supervisor, PolicyPlan plan)
       : record_(std::move(record)),
-        violations_(std::move(violations)),
+        stage_(stage),
+        violations_(stage.violations),
         supervisor_(supervisor),
         plan_(std::move(plan)) {}
 
   void on_start(Context& context) override {
+    if (!stage_.lives(record_->node)) return;
     auto handle = supervisor_.spawn(plan_.config);
     if (!handle) {
       record_->not_opened = handle.error();
@@ -192,6 +195,7 @@ class PolicyTalkProcess final : public Process {
   }
 
   void handle(Context& context, Message message) override {
+    if (!stage_.lives(record_->node)) return;
     if (const auto* fired = std::get_if<message::TimerFired>(&message)) {
       fired->timer == end_timer_ ? end_early(context) : send_next(context);
     } else if (auto* local = std::get_if<LocalMessagePtr>(&message)) {
@@ -299,6 +303,7 @@ class PolicyTalkProcess final : public Process {
   }
 
   std::shared_ptr<PolicyTalk> record_;
+  const PolicyStage& stage_;
   std::shared_ptr<Violations> violations_;
   ConversationSupervisor& supervisor_;
   PolicyPlan plan_;
@@ -343,11 +348,9 @@ std::unique_ptr<Process> make_policy_attached(PolicyStage& stage, std::size_t no
   return std::make_unique<PolicyParticipant>(std::move(*slot), stage, node);
 }
 
-std::unique_ptr<Process> make_policy_talk(std::shared_ptr<PolicyTalk> record,
-                                          std::shared_ptr<Violations> violations,
+std::unique_ptr<Process> make_policy_talk(std::shared_ptr<PolicyTalk> record, PolicyStage& stage,
                                           ConversationSupervisor& supervisor, PolicyPlan plan) {
-  return std::make_unique<PolicyTalkProcess>(std::move(record), std::move(violations), supervisor,
-                                             std::move(plan));
+  return std::make_unique<PolicyTalkProcess>(std::move(record), stage, supervisor, std::move(plan));
 }
 
 }  // namespace liminal::sim

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -49,6 +50,9 @@ struct PolicyStage {
   std::shared_ptr<Violations> violations = std::make_shared<Violations>();
   DeedLedger ledger = {};
   bool unlucky = true;  // participants crash now and then
+  /// Whether that node lives: who dies at a fault point runs on to the end of its turn, and nothing
+  /// of that counts.
+  std::function<bool(std::size_t node)> lives = [](std::size_t) { return true; };
 };
 
 inline constexpr std::size_t kPolicyServices = 4;
@@ -97,8 +101,8 @@ struct PolicyPlan {
   int stubborn_one_in = 0;  // requests whose undoing always crashes; 0: none
   Duration work_max;
 };
-std::unique_ptr<Process> make_policy_talk(std::shared_ptr<PolicyTalk> record,
-                                          std::shared_ptr<Violations> violations,
+/// `record` says where; `stage` outlives it.
+std::unique_ptr<Process> make_policy_talk(std::shared_ptr<PolicyTalk> record, PolicyStage& stage,
                                           ConversationSupervisor& supervisor, PolicyPlan plan);
 
 }  // namespace liminal::sim

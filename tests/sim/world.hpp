@@ -2,18 +2,20 @@
 // a network that delays, loses connections, and dies on demand.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <cstdlib>
 #include <deque>
 #include <functional>
-#include <map>
 #include <memory>
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "broker/broker_core.hpp"
+#include "common/base/fault_point.hpp"
 #include "common/base/random.hpp"
 #include "node/conversation/conversation_supervisor.hpp"
 #include "node/participant/participant_ledger.hpp"
@@ -33,16 +35,27 @@ class World {
     Duration delay_min = std::chrono::microseconds{50};
     Duration delay_max = std::chrono::milliseconds{5};
     MailboxBounds mailbox = {};  // of every process on every node
-    /// Told what happens in the conversations of each node, by its index. Empty: the broker is.
+    /// Told what happens in the conversations of each node, by its index, while it lives. Empty:
+    /// the broker is.
     std::function<void(std::size_t node, TimelineRecord)> timeline = {};
     TimelineRecorder::Limits recorder = {};  // of each node
+    /// Takes the trace. Empty: stderr does, if LIMINAL_SIM_TRACE is set.
+    std::function<void(TimePoint now, const std::string& line)> trace = {};
+    /// Told what goes against a promise that the world itself can judge.
+    std::function<void(const std::string& what)> violation = {};
   };
+
+  enum class Direction : std::uint8_t { kToBroker, kToNode };
+
+  /// What becomes of who reaches a fault point: the node (or the broker) whose code it is, or the
+  /// process whose turn it is.
+  enum class Fate : std::uint8_t { kLives, kDies, kActorDies };
 
   World(Settings settings, std::uint64_t seed);
   ~World();
 
   /// One OS process that is a node; killed and started again it is another Node of the same name.
-  class Node {
+  class Node final : private FaultListener {
    public:
     Node(World& world, std::size_t index, NodeCore::Settings settings, std::uint64_t seed);
 
@@ -56,6 +69,8 @@ class World {
     [[nodiscard]] Directory& directory() { return directory_; }
     [[nodiscard]] ConversationSupervisor& supervisor() { return *supervisor_; }
     [[nodiscard]] TimelineRecorder& timeline() { return recorder_; }
+    /// Of its participants.
+    [[nodiscard]] const std::shared_ptr<ParticipantLedger>& ledger() const { return participants_; }
     /// What it does about a CancelConversation; says whether the conversation was open.
     void on_cancel(std::function<bool(const ConversationId&, const std::string& by)> cancel) {
       cancel_ = std::move(cancel);
@@ -74,10 +89,13 @@ class World {
    private:
     friend class World;
 
-    void handle(std::function<void()> event);  // now, or when it goes on after a pause
+    template <class Event>
+    void handle(Event event);  // now, or when it goes on after a pause
     void carry_out(NodeCore::Effects effects);
+    void deliver(Signal signal);
     void turn();
     void sleep();
+    void reached(FaultPoint point) override;
 
     World& world_;
     std::size_t index_;
@@ -98,6 +116,16 @@ class World {
     Pid beat_process_;
     std::optional<std::uint64_t> control_, data_;  // connections
     std::optional<TimePoint> wake_;
+
+    // --- what it suffers ---
+    bool hung_ = false;     // no process gets a turn
+    bool plugged_ = false;  // its data connection takes nothing
+    bool stalled_ = false;  // nothing on its data connection is read
+    std::array<bool, 2> blocked_{};
+    std::array<std::vector<std::pair<std::uint64_t, std::function<void()>>>, 2> held_;
+    unsigned loss_percent_ = 0;
+    std::optional<int> effects_left_;     // then it is killed
+    std::set<Incarnation> lost_forever_;  // nothing of these may come any more
   };
 
   /// Starts a node; `services` is its factory, whose participants hold their lease by what
@@ -113,17 +141,24 @@ class World {
   [[nodiscard]] bool broker_runs() const { return broker_ != nullptr; }
   [[nodiscard]] EventQueue& events() { return events_; }
   [[nodiscard]] TimePoint now() const { return events_.now(); }
+  /// That were started.
+  [[nodiscard]] std::uint64_t brokers() const { return brokers_; }
   [[nodiscard]] std::uint64_t events_run() const { return events_.events_run(); }
   [[nodiscard]] Random& random() { return random_; }
 
-  /// Writes a line, with the virtual time, to stderr if LIMINAL_SIM_TRACE is set.
+  /// Whether anybody reads the trace: lines are dear to make.
+  [[nodiscard]] bool tracing() const { return tracing_; }
   void trace(const std::string& line) const;
+  /// Of all that was carried over the network so far, when, and of who drew how often; kept up
+  /// while somebody reads the trace.
+  [[nodiscard]] std::uint64_t digest() const { return digest_; }
 
   void run_for(Duration duration) { events_.run_until(events_.now() + duration); }
 
   // --- faults ---
 
   void kill(std::size_t node);         // SIGKILL: its connections close
+  void vanish(std::size_t node);       // its machine: nothing closes
   void pause(std::size_t node);        // SIGSTOP
   void resume(std::size_t node);       // SIGCONT
   void leave(std::size_t node);        // SIGTERM
@@ -133,9 +168,39 @@ class World {
   void start_broker();  // another one, with a new epoch
   void pause_broker();
   void resume_broker();
+  /// SIGKILL when it has carried out so many effects more.
+  void kill_amid_effects(std::size_t node, int effects);
+  void kill_broker_amid_effects(int effects) { broker_effects_left_ = effects; }
+  /// Its processes get no turn, though it reads and answers.
+  void hang(std::size_t node, bool on);
+  /// Its data connection takes nothing more; nothing that comes on it is read.
+  void plug(std::size_t node, bool on);
+  void stall(std::size_t node, bool on);
+  /// A silent cut: what is sent waits, and arrives after the cut, up to `late` later.
+  void block(std::size_t node, Direction direction);
+  void unblock(std::size_t node, Direction direction, Duration late);
+  /// So many messages of a hundred are sent again, 200 ms later, then 400, ...
+  void lose(std::size_t node, unsigned percent);
   /// The next session frame to that node breaks a rule: its session cannot go on.
   void spoil_frame_to(std::size_t node) { spoiled_.insert(node); }
   void set_delay_max(Duration delay) { settings_.delay_max = delay; }
+  /// What it never meant to send.
+  void inject_control(std::size_t node, std::string bytes);
+  void inject_data(std::size_t node, std::string header, std::string frame);
+  using Message = std::vector<std::string>;  // parts
+  /// The latest frames that nodes sent: header and frame.
+  using SessionFrames = std::deque<std::shared_ptr<const Message>>;
+  [[nodiscard]] const SessionFrames& overheard() const { return overheard_; }
+  void overhear(bool on) { overhears_ = on; }
+
+  /// `decide` says what a fault point does; the node's index, or nullopt for the broker.
+  void at_fault_points(
+      std::function<Fate(FaultPoint point, std::optional<std::size_t> node)> decide) {
+    fate_ = std::move(decide);
+  }
+  /// How often each was reached.
+  using FaultPointCounts = std::array<std::uint64_t, kFaultPoints>;
+  [[nodiscard]] const FaultPointCounts& points_reached() const { return points_reached_; }
 
   /// Deaths that the broker declared, by name, in order.
   struct Death {
@@ -157,38 +222,61 @@ class World {
     bool severed = false;                        // nothing on it arrives any more
     TimePoint last_to_broker{}, last_to_node{};  // it keeps the order
   };
-  using Message = std::vector<std::string>;  // parts
+
+  class BrokerListener final : public FaultListener {
+   public:
+    explicit BrokerListener(World& world) : world_(world) {}
+    void reached(FaultPoint point) override;
+
+   private:
+    World& world_;
+  };
 
   std::uint64_t connect(std::size_t node, bool data);
   void close_from_node(std::uint64_t connection);
   void sever(std::optional<std::uint64_t> connection);
+  void carry(std::uint64_t connection, Direction direction, std::function<void()> arrived);
+  void release_held(Node& node, Direction direction, Duration late);
   void to_broker(std::uint64_t connection, Message message);
   void to_node(std::uint64_t connection, Message message);
   void knock(std::uint64_t connection);
   [[nodiscard]] bool reaches_broker(const Connection& connection) const;
   void tell_broker_closed(std::uint64_t connection);
-  void broker_handle(std::function<void()> event);
+  template <class Event>
+  void broker_handle(Event event);
+  void broker_goes_on();
   void broker_carry_out(const broker::Effects& effects, const std::string* held_frame);
+  void broker_did(const broker::Effect& effect);
   void broker_sleep();
-  [[nodiscard]] TimePoint arrival(TimePoint& last);
+  void bury_broker();
+  [[nodiscard]] Duration delay(const Node& host);
+  [[nodiscard]] Connection& at(std::uint64_t connection) { return connections_[connection - 1]; }
+  void digest(const Message& message);
 
   Settings settings_;
   Random random_;
   EventQueue events_;
   std::unique_ptr<broker::BrokerCore> broker_;  // null: none runs
   std::vector<std::uint64_t> knocking_;         // connections that wait for one
-  const bool tracing_ = std::getenv("LIMINAL_SIM_TRACE") != nullptr;
+  const bool tracing_;
+  std::uint64_t digest_ = 0;
+  BrokerListener broker_listener_{*this};
+  std::function<Fate(FaultPoint, std::optional<std::size_t>)> fate_;
+  FaultPointCounts points_reached_{};
+  bool broker_dying_ = false;  // it is in the middle of something, and nothing of that comes out
+  std::optional<int> broker_effects_left_;
   bool broker_paused_ = false;
   TimePoint broker_paused_at_{};
   std::deque<std::function<void()>> broker_pending_;
   std::deque<std::uint64_t> broker_pending_closings_;
   std::optional<TimePoint> broker_wake_;
-  std::uint64_t brokers_ = 0;  // that were started
-  std::uint64_t next_connection_ = 1;
-  std::map<std::uint64_t, Connection> connections_;
+  std::uint64_t brokers_ = 0;           // that were started
+  std::deque<Connection> connections_;  // by number, from 1
   std::vector<std::unique_ptr<Node>> nodes_;
   std::vector<Death> deaths_;
   std::set<std::size_t> spoiled_;
+  bool overhears_ = false;
+  SessionFrames overheard_;
 };
 
 }  // namespace liminal::sim

@@ -1,0 +1,347 @@
+// The faults, one by one.
+#include <algorithm>
+#include <utility>
+
+#include "common/wire/codec.hpp"
+#include "tests/sim/nemesis.hpp"
+
+namespace liminal::sim {
+
+using namespace std::chrono_literals;
+
+/// Reaches the functions that are nobody else's business.
+struct NemesisKinds {
+  // clang-format off
+  static constexpr std::array all{
+      Nemesis::Kind{"broker-kill",   &Nemesis::broker_kill,   6, "SIGKILL of the broker; another one up to 10 s later"},
+      Nemesis::Kind{"broker-kills",  &Nemesis::broker_kills,  2, "the broker is killed and started again five times, every 2 s"},
+      Nemesis::Kind{"broker-pause",  &Nemesis::broker_pause,  6, "SIGSTOP of the broker, up to 8 s"},
+      Nemesis::Kind{"broker-torn",   &Nemesis::broker_torn,   3, "the broker is killed in the midst of what it tells"},
+      Nemesis::Kind{"cut",           &Nemesis::cut,           4, "nothing comes through, either way, up to 6 s"},
+      Nemesis::Kind{"cut-from",      &Nemesis::cut_from,      3, "nothing comes from the node, up to 6 s"},
+      Nemesis::Kind{"cut-to",        &Nemesis::cut_to,        3, "nothing comes to the node, up to 6 s"},
+      Nemesis::Kind{"flap",          &Nemesis::flap,          2, "cut and whole again, eight times"},
+      Nemesis::Kind{"hang",          &Nemesis::hang,          3, "no process gets a turn, up to 6 s, while the node answers"},
+      Nemesis::Kind{"heavy-loss",    &Nemesis::heavy_loss,    2, "10 to 20 % of the messages are sent again, and connections break"},
+      Nemesis::Kind{"hostile",       &Nemesis::hostile,       2, "a joined node sends what others sent, as it is and changed"},
+      Nemesis::Kind{"jitter",        &Nemesis::jitter,        4, "up to 40 ms each way, for up to 3 s"},
+      Nemesis::Kind{"kill",          &Nemesis::kill,         10, "SIGKILL of a node"},
+      Nemesis::Kind{"kill-at-point", &Nemesis::kill_at_point, 8, "a node, an actor or the broker dies at a fault point"},
+      Nemesis::Kind{"kill-fan-out",  &Nemesis::kill_fan_out,  3, "SIGKILL of a node while it tells of an exit"},
+      Nemesis::Kind{"kill-joining",  &Nemesis::kill_joining,  3, "SIGKILL of a node, and of the next one while it joins"},
+      Nemesis::Kind{"kill-torn",     &Nemesis::kill_torn,     3, "SIGKILL of a node in the midst of what it sends"},
+      Nemesis::Kind{"leave",         &Nemesis::leave,         5, "SIGTERM of a node"},
+      Nemesis::Kind{"loss",          &Nemesis::loss,          3, "1 to 5 % of the messages are sent again, up to 5 s"},
+      Nemesis::Kind{"malformed",     &Nemesis::malformed,     2, "a joined node sends frames that are none"},
+      Nemesis::Kind{"pause-100ms",   &Nemesis::pause_100ms,   3, "SIGSTOP for 0.1 s"},
+      Nemesis::Kind{"pause-1s",      &Nemesis::pause_1s,      3, "SIGSTOP for 1 s"},
+      Nemesis::Kind{"pause-60s",     &Nemesis::pause_60s,     1, "SIGSTOP for 60 s, or until all is healed"},
+      Nemesis::Kind{"pause-over",    &Nemesis::pause_over,    3, "SIGSTOP for just longer than the bound"},
+      Nemesis::Kind{"pause-under",   &Nemesis::pause_under,   3, "SIGSTOP for just shorter than the bound"},
+      Nemesis::Kind{"plug",          &Nemesis::plug,          2, "a node's data connection takes nothing, up to 4 s"},
+      Nemesis::Kind{"reset-both",    &Nemesis::reset_both,    3, "both connections break, with what is on them"},
+      Nemesis::Kind{"reset-control", &Nemesis::reset_control, 3, "the control connection breaks, with what is on it"},
+      Nemesis::Kind{"reset-data",    &Nemesis::reset_data,    5, "the data connection breaks, with what is on it"},
+      Nemesis::Kind{"slow-consumer", &Nemesis::slow_consumer, 3, "a node does not read its data connection, up to 2.5 s"},
+      Nemesis::Kind{"spoil",         &Nemesis::spoil,         4, "a session frame breaks a rule"},
+      Nemesis::Kind{"starve",        &Nemesis::starve,        3, "a node gets a fifth of its time, up to 4 s"},
+      Nemesis::Kind{"two-names",     &Nemesis::two_names,     3, "a second process under the node's name"},
+      Nemesis::Kind{"vanish",        &Nemesis::vanish,        3, "a node's machine goes: its connections stay half open"},
+  };
+  // clang-format on
+};
+
+std::span<const Nemesis::Kind> Nemesis::kinds() { return NemesisKinds::all; }
+
+// --- it dies ---
+
+void Nemesis::kill(std::size_t host) {
+  world_.kill(hosts_[host]);
+  died(hosts_[host]);
+}
+
+void Nemesis::kill_joining(std::size_t host) {
+  kill(host);
+  world_.events().after(below(1s), [this, host] {
+    if (healed_) return;
+    restart(host);
+    const std::size_t index = hosts_[host];
+    world_.events().after(below(20ms), [this, index] {
+      if (healed_) return;
+      world_.kill(index);
+      died(index);
+    });
+  });
+}
+
+void Nemesis::kill_torn(std::size_t host) {
+  const std::size_t index = hosts_[host];
+  world_.kill_amid_effects(index, 1 + static_cast<int>(random_.below(6)));
+  // it sends a beat by then, at the latest
+  until_healed(500ms, [this, index] {
+    world_.kill(index);
+    died(index);
+  });
+}
+
+void Nemesis::kill_fan_out(std::size_t) {
+  const FaultPoint point =
+      random_.below(2) == 0 ? FaultPoint::kExitFanOut : FaultPoint::kTiesBreaking;
+  armed_.push_back({point, 1 + random_.below(3), World::Fate::kDies});
+}
+
+void Nemesis::kill_at_point(std::size_t) {
+  const auto point = static_cast<FaultPoint>(random_.below(kFaultPoints));
+  bool in_actor = false, often = true;
+  switch (point) {
+    case FaultPoint::kActorTookInput:
+    case FaultPoint::kActorRecorded:
+    case FaultPoint::kActorBehind:
+    case FaultPoint::kParticipantTook:
+    case FaultPoint::kParticipantDone:
+      in_actor = true;
+      break;
+    case FaultPoint::kCompensationStep:
+      in_actor = true;
+      often = false;
+      break;
+    case FaultPoint::kConversationSending:
+    case FaultPoint::kPlacementChosen:
+    case FaultPoint::kPlacementAnswered:
+    case FaultPoint::kExitFanOut:
+    case FaultPoint::kSessionAccepted:
+    case FaultPoint::kSessionCollected:
+      break;
+    case FaultPoint::kTiesBreaking:
+    case FaultPoint::kJoinDecided:
+    case FaultPoint::kWelcomed:
+    case FaultPoint::kFencing:
+    case FaultPoint::kBrokerVerdict:
+    case FaultPoint::kBrokerResume:
+      often = false;
+  }
+  const World::Fate fate =
+      in_actor && random_.below(2) == 0 ? World::Fate::kActorDies : World::Fate::kDies;
+  armed_.push_back({point, often ? 1 + random_.below(40) : 1 + random_.below(2), fate});
+}
+
+void Nemesis::vanish(std::size_t host) {
+  world_.vanish(hosts_[host]);
+  died(hosts_[host]);
+}
+
+void Nemesis::leave(std::size_t host) {
+  world_.leave(hosts_[host]);
+  world_.events().after(3s + below(2s), [this, host] { restart(host); });
+}
+
+// --- it gets no time ---
+
+void Nemesis::pause(std::size_t host, Duration length) {
+  const std::size_t index = hosts_[host];
+  impair(index, length);
+  world_.pause(index);
+  until_healed(length, [this, index] { world_.resume(index); });
+}
+
+void Nemesis::pause_100ms(std::size_t host) { pause(host, 100ms); }
+void Nemesis::pause_1s(std::size_t host) { pause(host, 1s); }
+// Silence counts from the last of our beats that it echoed, which was sent up to two beats before.
+void Nemesis::pause_under(std::size_t host) {
+  pause(host, settings_.cluster.down_after - 2 * settings_.cluster.beat_interval - below(200ms));
+}
+void Nemesis::pause_over(std::size_t host) {
+  pause(host, settings_.cluster.down_after + below(200ms));
+}
+void Nemesis::pause_60s(std::size_t host) { pause(host, 60s); }
+
+void Nemesis::hang(std::size_t host) {
+  const std::size_t index = hosts_[host];
+  const Duration length = 200ms + below(6s);
+  impair(index, length);
+  world_.hang(index, true);
+  until_healed(length, [this, index] { world_.hang(index, false); });
+}
+
+void Nemesis::starve(std::size_t host) {
+  const std::size_t index = hosts_[host];
+  const int slices = 20 + static_cast<int>(random_.below(60));
+  impair(index, slices * 50ms, false);
+  for (int i = 0; i < slices; ++i) {
+    world_.events().after(i * 50ms, [this, index] {
+      if (healed_ || world_.node(index).paused()) return;
+      world_.pause(index);
+      until_healed(40ms, [this, index] { world_.resume(index); });
+    });
+  }
+}
+
+// --- the network ---
+
+void Nemesis::cut_for(std::size_t host, bool from, bool to, Duration length, Duration late) {
+  const std::size_t index = hosts_[host];
+  impair(index, length + late);
+  if (from) world_.block(index, World::Direction::kToBroker);
+  if (to) world_.block(index, World::Direction::kToNode);
+  until_healed(length, [this, index, late] {
+    world_.unblock(index, World::Direction::kToBroker, late);
+    world_.unblock(index, World::Direction::kToNode, late);
+  });
+}
+
+void Nemesis::cut(std::size_t host) { cut_for(host, true, true, 50ms + below(6s), 400ms); }
+void Nemesis::cut_from(std::size_t host) { cut_for(host, true, false, 50ms + below(6s), 400ms); }
+void Nemesis::cut_to(std::size_t host) { cut_for(host, false, true, 50ms + below(6s), 400ms); }
+
+void Nemesis::flap(std::size_t host) {
+  const Duration half = 100ms + below(400ms);
+  for (int i = 0; i < 8; ++i) {
+    world_.events().after(2 * i * half, [this, host, half] {
+      if (!healed_ && on(host).alive()) cut_for(host, true, true, half, 100ms);
+    });
+  }
+}
+
+void Nemesis::loss(std::size_t host) {
+  const std::size_t index = hosts_[host];
+  const Duration length = 500ms + below(5s);
+  impair(index, length + 1500ms, false);
+  world_.lose(index, 1 + static_cast<unsigned>(random_.below(5)));
+  until_healed(length, [this, index] { world_.lose(index, 0); });
+}
+
+void Nemesis::heavy_loss(std::size_t host) {
+  const std::size_t index = hosts_[host];
+  const Duration length = 500ms + below(5s);
+  impair(index, length + 1500ms);
+  world_.lose(index, 10 + static_cast<unsigned>(random_.below(11)));
+  world_.events().after(below(length), [this, index] {
+    if (random_.below(2) == 0) world_.cut_control(index);
+    world_.cut_data(index);
+  });
+  until_healed(length, [this, index] { world_.lose(index, 0); });
+}
+
+void Nemesis::jitter(std::size_t) {
+  world_.set_delay_max(40ms);
+  until_healed(below(3s), [this] { world_.set_delay_max(5ms); });
+}
+
+void Nemesis::reset_control(std::size_t host) { world_.cut_control(hosts_[host]); }
+void Nemesis::reset_data(std::size_t host) { world_.cut_data(hosts_[host]); }
+void Nemesis::reset_both(std::size_t host) {
+  world_.cut_control(hosts_[host]);
+  world_.cut_data(hosts_[host]);
+}
+
+void Nemesis::slow_consumer(std::size_t host) {
+  const std::size_t index = hosts_[host];
+  world_.stall(index, true);
+  until_healed(100ms + below(2400ms), [this, index] { world_.stall(index, false); });
+}
+
+void Nemesis::plug(std::size_t host) {
+  const std::size_t index = hosts_[host];
+  world_.plug(index, true);
+  until_healed(100ms + below(4s), [this, index] { world_.plug(index, false); });
+}
+
+// --- what nobody sends on purpose, and what somebody does ---
+
+void Nemesis::spoil(std::size_t host) { world_.spoil_frame_to(hosts_[host]); }
+
+/// It is joined, offers nothing, and belongs to none of the hosts.
+std::size_t Nemesis::hostile_node() {
+  if (hostile_ && world_.node(*hostile_).alive()) return *hostile_;
+  hostile_ = world_.start_node({.name = NodeName{"mallory"}, .light = true},
+                               [](const signal::SpawnRequest&) {
+                                 return Result<Scheduler::Instance>{fail(Errc::kNoService, "none")};
+                               });
+  impairments_.resize(world_.nodes());
+  gone_.resize(world_.nodes());
+  world_.overhear(true);
+  return *hostile_;
+}
+
+void Nemesis::malformed(std::size_t) {
+  const std::size_t index = hostile_node();
+  for (int i = 0; i < 12; ++i) {
+    world_.events().after(200ms + below(2s), [this, index] {
+      std::string bytes(random_.below(200), '\0');
+      for (char& c : bytes) c = static_cast<char>(random_.below(256));
+      switch (random_.below(3)) {
+        case 0:
+          return world_.inject_control(index, std::move(bytes));
+        case 1:
+          return world_.inject_data(index, std::move(bytes), "");
+        default: {
+          const World::Node& to = on(some_host());
+          auto& victim = world_.node(hosts_[some_host()]);
+          world_.inject_data(index, wire::encode(RouteTo{to.name(), victim.core().incarnation()}),
+                             std::move(bytes));
+        }
+      }
+    });
+  }
+}
+
+void Nemesis::hostile(std::size_t) {
+  const std::size_t index = hostile_node();
+  for (int i = 0; i < 40; ++i) {
+    world_.events().after(200ms + below(2s), [this, index] {
+      if (world_.overheard().empty()) return;
+      const auto& heard = *world_.overheard()[random_.below(world_.overheard().size())];
+      std::string header = heard.front(), frame = heard.back();
+      auto& victim = on(some_host());
+      if (random_.below(2) == 0) {
+        header = wire::encode(RouteTo{victim.name(), victim.core().incarnation()});
+      }
+      if (random_.below(2) == 0 && !frame.empty()) {
+        frame[random_.below(std::min<std::size_t>(frame.size(), 120))] ^=
+            static_cast<char>(1U << random_.below(8));
+      }
+      world_.inject_data(index, std::move(header), std::move(frame));
+    });
+  }
+}
+
+void Nemesis::two_names(std::size_t host) {
+  const std::size_t first = hosts_[host];
+  start(host);
+  seconds_.emplace(hosts_[host], host);
+  seconds_.emplace(first, host);
+  hosts_[host] = first;
+}
+
+// --- the broker ---
+
+void Nemesis::broker_kill(std::size_t) {
+  world_.kill_broker();
+  until_healed(below(10s), [this] { world_.start_broker(); });
+}
+
+void Nemesis::broker_kills(std::size_t) {
+  for (int i = 0; i < 5; ++i) {
+    world_.events().after(i * 2s, [this] {
+      if (healed_) return;
+      world_.kill_broker();
+      until_healed(below(1s), [this] { world_.start_broker(); });
+    });
+  }
+}
+
+void Nemesis::broker_torn(std::size_t) {
+  world_.kill_broker_amid_effects(static_cast<int>(random_.below(30)));
+  // it carries out so many by then, or while it is stopped is killed as well
+  until_healed(2s + below(3s), [this] {
+    world_.kill_broker();
+    world_.start_broker();
+  });
+}
+
+void Nemesis::broker_pause(std::size_t) {
+  world_.pause_broker();
+  until_healed(below(8s), [this] { world_.resume_broker(); });
+}
+
+}  // namespace liminal::sim

@@ -1,0 +1,89 @@
+// Conversations under crash policies, and what is known of them: the timeline that they told, what
+// participants did, what their users saw.
+#pragma once
+
+#include <cstddef>
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "tests/sim/policy_judge.hpp"
+#include "tests/sim/policy_workload.hpp"
+#include "tests/sim/stage.hpp"
+#include "tests/sim/tally.hpp"
+
+namespace liminal::sim {
+
+class PolicyScene {
+ public:
+  /// Calm: nothing fails but what the requests themselves bring about.
+  PolicyScene(Stage stage, bool calm);
+
+  /// As Scheduler::ServiceFactory, on that node.
+  [[nodiscard]] Result<Scheduler::Instance> make(const signal::SpawnRequest& request,
+                                                 std::size_t node,
+                                                 const std::shared_ptr<ParticipantLedger>& ledger) {
+    return make_policy_service(request, actors_, node, ledger);
+  }
+
+  /// On some host that runs.
+  void start_talk();
+  bool kill_some_actor();
+  /// One that was placed lately.
+  bool kill_some_participant();
+  /// One of those that conversations attach to.
+  bool kill_some_attached();
+  /// They live on when their conversations are over.
+  void end_attached();
+  /// What a conversation of that node tells, of this scene or of another.
+  void hear(std::size_t node, TimelineRecord record);
+  void judge(Tally& tally);
+
+ private:
+  struct Talk {
+    std::shared_ptr<PolicyTalk> record;
+    ConversationConfig config;
+  };
+  /// A role that was passed on, until its successor is there.
+  struct Reroute {
+    std::shared_ptr<const Directory::Snapshot> directory;
+    TimePoint at;
+  };
+  using Role = std::pair<ConversationId, std::string>;
+  struct Attached {
+    std::size_t node;
+    Pid pid;  // local there
+  };
+
+  [[nodiscard]] PolicyPlan some_plan(std::size_t node);
+  [[nodiscard]] ParticipantConfig some_attached(std::string role, std::size_t opener,
+                                                std::set<Pid>& used);
+  [[nodiscard]] Attached fresh_attached();
+  [[nodiscard]] PlacementRule some_rule();
+  [[nodiscard]] const Talk* talk_of(const ConversationId& id);
+  [[nodiscard]] bool is_said_again(const TimelineRecord& record) const;
+  void placed(std::size_t node, const Talk& talk, const TimelineRecord& record);
+  void judge_talk(const Talk& talk, const DeedLedger& deeds, Tally& tally);
+  void judge_what_is_shown(const ConversationId& id, Tally& tally);
+  void judge_calm(const Talk& talk);
+
+  Stage stage_;
+  bool calm_;
+  PolicyStage actors_;
+  std::deque<Talk> talks_;
+  std::map<ConversationId, const Talk*> known_;
+  std::vector<const Talk*> unknown_;  // that have no id yet, or had none lately
+  std::map<ConversationId, std::vector<TimelineRecord>> told_;
+  std::vector<Attached> attached_;                   // all that ever were
+  std::vector<std::pair<std::size_t, Pid>> placed_;  // by the node of the conversation
+  std::map<Pid, TimePoint> strange_;  // given roles when they were no members' any more
+  std::map<Role, Reroute> rerouted_;
+  std::map<Role, std::set<std::pair<NodeName, Incarnation>>> tried_;
+};
+
+}  // namespace liminal::sim

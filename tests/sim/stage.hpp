@@ -1,0 +1,28 @@
+// What scenes of one run play on.
+#pragma once
+
+#include <memory>
+
+#include "common/base/random.hpp"
+#include "tests/sim/nemesis.hpp"
+#include "tests/sim/workload.hpp"
+#include "tests/sim/world.hpp"
+
+namespace liminal::sim {
+
+struct Stage {
+  World& world;
+  Nemesis& nemesis;
+  Random& random;
+  std::shared_ptr<Violations> violations;
+
+  /// From outside, unless its node is stopped or dead.
+  void kill(std::size_t node, const Pid& process) const {
+    auto& where = world.node(node);
+    if (!where.alive() || where.paused()) return;
+    where.scheduler().exit(process, ExitReason::kill());
+    where.poke();
+  }
+};
+
+}  // namespace liminal::sim

@@ -1,0 +1,263 @@
+// The network of a simulated world: connections in order, and all that goes wrong with them.
+#include <algorithm>
+#include <utility>
+
+#include "common/base/check.hpp"
+#include "common/wire/codec.hpp"
+#include "tests/sim/world_events.hpp"
+
+namespace liminal::sim {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr std::size_t kOverheardMax = 16;
+// As TCP does it: each is lost again with the same luck, and every time it waits twice as long.
+constexpr Duration kResendAfter = 200ms;
+constexpr int kResendsMax = 3;
+
+std::size_t of(World::Direction direction) { return static_cast<std::size_t>(direction); }
+
+// Acknowledges what was never sent.
+std::string spoiled(const std::string& bytes, TimePoint now) {
+  auto frame = wire::decode_session_frame(bytes, now);
+  if (!frame) return bytes;  // it is broken already
+  frame->next_expected += 1'000'000;
+  return wire::encode(*frame, now);
+}
+
+}  // namespace
+
+Duration World::delay(const Node& host) {
+  const auto spread =
+      static_cast<std::uint64_t>((settings_.delay_max - settings_.delay_min).count());
+  Duration delay =
+      settings_.delay_min + Duration{static_cast<Duration::rep>(random_.below(spread + 1))};
+  if (host.loss_percent_ == 0) return delay;
+  Duration resend = kResendAfter;
+  for (int i = 0; i < kResendsMax && random_.below(100) < host.loss_percent_; ++i) {
+    delay += resend;
+    resend *= 2;
+  }
+  return delay;
+}
+
+void World::digest(const Message& message) {
+  const auto mix = [this](std::uint64_t value) {
+    digest_ = (digest_ ^ value) * 0x100000001B3ULL;
+    digest_ ^= digest_ >> 29;
+  };
+  mix(static_cast<std::uint64_t>(now().time_since_epoch().count()));
+  for (const std::string& part : message) {
+    mix(part.size());
+    for (const char c : part.substr(0, 64)) mix(static_cast<unsigned char>(c));
+  }
+}
+
+/// In the order in which it was handed over.
+void World::carry(std::uint64_t id, Direction direction, std::function<void()> arrived) {
+  Connection& connection = at(id);
+  Node& host = *nodes_[connection.node];
+  const bool stuck = host.blocked_[of(direction)] ||
+                     (host.stalled_ && connection.data && direction == Direction::kToNode);
+  if (stuck) {
+    host.held_[of(direction)].emplace_back(id, std::move(arrived));
+    return;
+  }
+  TimePoint& last =
+      direction == Direction::kToBroker ? connection.last_to_broker : connection.last_to_node;
+  last = std::max(last, now() + delay(host));
+  events_.at(last, std::move(arrived));
+}
+
+void World::release_held(Node& node, Direction direction, Duration late) {
+  const Duration after = late == Duration::zero()
+                             ? late
+                             : Duration{static_cast<Duration::rep>(
+                                   random_.below(static_cast<std::uint64_t>(late.count())))};
+  for (auto& [id, arrived] : std::exchange(node.held_[of(direction)], {})) {
+    TimePoint& last =
+        direction == Direction::kToBroker ? at(id).last_to_broker : at(id).last_to_node;
+    last = std::max(last, now() + after);
+    carry(id, direction, std::move(arrived));  // held again, if something else holds it
+  }
+}
+
+std::uint64_t World::connect(std::size_t node, bool data) {
+  connections_.push_back({.node = node, .data = data, .open_at_node = true});
+  const std::uint64_t id = connections_.size();
+  knock(id);
+  return id;
+}
+
+// Until somebody answers; a stopped broker shakes no hands.
+void World::knock(std::uint64_t id) {
+  if (!broker_) {
+    knocking_.push_back(id);
+    return;
+  }
+  Connection& fresh = at(id);
+  fresh.open_at_broker = true;
+  fresh.broker = brokers_;
+  carry(id, Direction::kToBroker, [this, id] {
+    if (!reaches_broker(at(id))) return;
+    broker_handle([this, id] {
+      const Connection& connection = at(id);
+      if (connection.severed || !connection.open_at_node) return;
+      carry(id, Direction::kToNode, [this, id] {
+        Node& owner = *nodes_[at(id).node];
+        owner.handle([this, id, &owner] {
+          const Connection& then = at(id);
+          if (then.severed || !then.open_at_node) return;
+          owner.carry_out(then.data ? owner.core_.on_data_connected(now())
+                                    : owner.core_.on_control_connected(now()));
+        });
+      });
+    });
+  });
+}
+
+bool World::reaches_broker(const Connection& connection) const {
+  return broker_ && !broker_dying_ && connection.broker == brokers_ && connection.open_at_broker;
+}
+
+void World::close_from_node(std::uint64_t id) {
+  if (!std::exchange(at(id).open_at_node, false)) return;
+  tell_broker_closed(id);
+}
+
+// What the node had sent arrives before the closing does.
+void World::tell_broker_closed(std::uint64_t id) {
+  carry(id, Direction::kToBroker, [this, id] {
+    const bool reaches = reaches_broker(at(id));
+    at(id).open_at_broker = false;
+    if (!reaches) return;
+    if (broker_paused_) {
+      broker_pending_closings_.push_back(id);
+      return;
+    }
+    broker_handle(
+        [this, id] { broker_carry_out(broker_->on_closed(ConnectionId{id}, now()), nullptr); });
+  });
+}
+
+void World::sever(std::optional<std::uint64_t> id) {
+  if (!id) return;
+  Connection& connection = at(*id);
+  if (connection.severed || !connection.open_at_node) return;
+  connection.severed = true;
+  tell_broker_closed(*id);
+  carry(*id, Direction::kToNode, [this, id = *id] {
+    Node& owner = *nodes_[at(id).node];
+    owner.handle([this, id, &owner] {
+      Connection& then = at(id);
+      if (!std::exchange(then.open_at_node, false)) return;
+      auto& slot = then.data ? owner.data_ : owner.control_;
+      if (slot == id) slot.reset();
+      owner.carry_out(then.data ? owner.core_.on_data_closed(now())
+                                : owner.core_.on_control_closed(now()));
+    });
+  });
+}
+
+void World::to_broker(std::uint64_t id, Message message) {
+  const Connection& connection = at(id);
+  if (connection.severed || !connection.open_at_node) return;
+  if (tracing_) digest(message);
+  auto shared = std::make_shared<const Message>(std::move(message));
+  if (overhears_ && shared->size() == 2) {
+    overheard_.push_back(shared);
+    if (overheard_.size() > kOverheardMax) overheard_.pop_front();
+  }
+  carry(id, Direction::kToBroker, [this, id, message = std::move(shared)] {
+    if (at(id).severed || !reaches_broker(at(id))) return;
+    broker_handle([this, id, message] {
+      const ConnectionId from{id};
+      if (message->size() == 1) {
+        broker_carry_out(
+            broker_->on_control(from, "sim:" + std::to_string(id), message->front(), now()),
+            nullptr);
+      } else {
+        broker_carry_out(broker_->on_data(from, message->front(), message->back().size(), now()),
+                         &message->back());
+      }
+    });
+  });
+}
+
+void World::to_node(std::uint64_t id, Message message) {
+  if (id == 0 || id > connections_.size()) return;
+  const Connection& connection = at(id);
+  if (connection.severed || !connection.open_at_broker) return;
+  if (tracing_) digest(message);
+  carry(id, Direction::kToNode,
+        [this, id, message = std::make_shared<const Message>(std::move(message))] {
+          if (at(id).severed || !at(id).open_at_node) return;
+          Node& owner = *nodes_[at(id).node];
+          owner.handle([this, id, &owner, message] {
+            const Connection& then = at(id);
+            if (!then.open_at_node) return;
+            if (message->size() == 2 && spoiled_.erase(owner.index_) > 0) {
+              owner.carry_out(
+                  owner.core_.on_frame(message->front(), spoiled(message->back(), now()), now()));
+            } else if (message->size() == 2) {
+              owner.carry_out(owner.core_.on_frame(message->front(), message->back(), now()));
+            } else if (then.data) {
+              owner.carry_out(owner.core_.on_data_control(message->front(), now()));
+            } else {
+              owner.carry_out(owner.core_.on_control(message->front(), now()));
+            }
+          });
+        });
+}
+
+// --- faults ---
+
+void World::cut_control(std::size_t node) {
+  trace("cut control of " + nodes_[node]->label());
+  sever(nodes_[node]->control_);
+}
+
+void World::cut_data(std::size_t node) {
+  trace("cut data of " + nodes_[node]->label());
+  sever(nodes_[node]->data_);
+}
+
+void World::stall(std::size_t node, bool on) {
+  trace((on ? "stall " : "read on at ") + nodes_[node]->label());
+  if (std::exchange(nodes_[node]->stalled_, on) && !on) {
+    release_held(*nodes_[node], Direction::kToNode, Duration::zero());
+  }
+}
+
+void World::block(std::size_t node, Direction direction) {
+  trace((direction == Direction::kToBroker ? "block what comes from " : "block what goes to ") +
+        nodes_[node]->label());
+  nodes_[node]->blocked_[of(direction)] = true;
+}
+
+void World::unblock(std::size_t node, Direction direction, Duration late) {
+  if (!std::exchange(nodes_[node]->blocked_[of(direction)], false)) return;
+  trace((direction == Direction::kToBroker ? "let through what comes from "
+                                           : "let through what goes to ") +
+        nodes_[node]->label());
+  release_held(*nodes_[node], direction, late);
+}
+
+void World::lose(std::size_t node, unsigned percent) {
+  trace("lose " + std::to_string(percent) + " % at " + nodes_[node]->label());
+  nodes_[node]->loss_percent_ = percent;
+}
+
+void World::inject_control(std::size_t node, std::string bytes) {
+  Node& sender = *nodes_[node];
+  if (sender.alive_ && sender.control_) to_broker(*sender.control_, {std::move(bytes)});
+}
+
+void World::inject_data(std::size_t node, std::string header, std::string frame) {
+  Node& sender = *nodes_[node];
+  if (!sender.alive_ || !sender.data_) return;
+  to_broker(*sender.data_, {std::move(header), std::move(frame)});
+}
+
+}  // namespace liminal::sim

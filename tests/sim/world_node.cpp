@@ -1,0 +1,200 @@
+// A simulated node: the real core, scheduler and supervisor, and what a process suffers.
+#include <stdexcept>
+#include <utility>
+
+#include "common/base/text.hpp"
+#include "tests/sim/world_events.hpp"
+
+namespace liminal::sim {
+namespace {
+
+// How often who cannot send looks again.
+constexpr Duration kPluggedLook = std::chrono::milliseconds{20};
+
+class BeatRequest final : public LocalMessage {};
+
+class BeatProcess final : public Process {
+ public:
+  explicit BeatProcess(bool& done) : done_(done) {}
+  void handle(Context&, Message) override { done_ = true; }
+
+ private:
+  bool& done_;
+};
+
+// Nothing of such a one comes any more: its end was told.
+bool is_final(const std::optional<ExitReason>& reason) {
+  return reason && reason->kind == ExitKind::kNoConnection && reason->evidence &&
+         reason->evidence->source != EvidenceSource::kReset &&
+         reason->evidence->source != EvidenceSource::kIsolated;
+}
+
+std::optional<ExitReason> reason_in(const Signal& signal) {
+  if (const auto* exit = std::get_if<signal::Exit>(&signal)) return exit->reason;
+  if (const auto* down = std::get_if<signal::Down>(&signal)) return down->reason;
+  return std::nullopt;
+}
+
+}  // namespace
+
+World::Node::Node(World& world, std::size_t index, NodeCore::Settings settings, std::uint64_t seed)
+    : world_(world),
+      index_(index),
+      name_(settings.name),
+      recorder_(TimelineRecorder::kUntold, {}, world.settings_.recorder),
+      scheduler_({.node = settings.name, .seed = seed, .mailbox = world.settings_.mailbox},
+                 [this](Signal signal) { forwarded_.push_back(std::move(signal)); }),
+      core_(std::move(settings), Random{seed + 1}),
+      beat_process_(scheduler_.spawn(std::make_unique<BeatProcess>(turn_done_))) {}
+
+std::string World::Node::label() const {
+  return name_.value() + "#" + std::to_string(index_) + "/" +
+         to_hex(core_.incarnation().value()).substr(0, 4);
+}
+
+void World::Node::poke() {
+  handle([] {});
+}
+
+/// Who dies here runs on to the end of its turn, and nothing of that leaves it.
+void World::Node::reached(FaultPoint point) {
+  if (!alive_) return;
+  ++world_.points_reached_[static_cast<std::size_t>(point)];
+  if (!world_.fate_) return;
+  switch (world_.fate_(point, index_)) {
+    case Fate::kLives:
+      return;
+    case Fate::kDies:
+      world_.trace(label() + " reaches " + std::string{name_of(point)});
+      return world_.kill(index_);
+    case Fate::kActorDies:
+      world_.trace(label() + ": an actor reaches " + std::string{name_of(point)});
+      throw std::runtime_error("fault point " + std::string{name_of(point)});
+  }
+}
+
+void World::Node::turn() {
+  const TimePoint now = world_.now();
+  while (alive_) {
+    if (!hung_) scheduler_.run_until_idle(now);
+    if (std::exchange(turn_done_, false)) carry_out(core_.on_turn(0, 0, now));
+    for (auto& signal : std::exchange(forwarded_, {})) {
+      carry_out(core_.on_signal(std::move(signal), now));
+    }
+    while (core_.takes_records() && !recorder_.empty()) {
+      carry_out(core_.on_records(recorder_.take()));
+    }
+    carry_out(core_.advance(now));
+    if (!plugged_) carry_out(core_.flush(now));
+    if (hung_) break;
+    const auto timer = scheduler_.next_deadline();
+    scheduler_.run_until_idle(now);
+    if (forwarded_.empty() && !turn_done_ && (!timer || *timer > now)) break;
+  }
+  if (alive_) sleep();
+}
+
+void World::Node::sleep() {
+  auto due = core_.next_deadline();
+  const auto timer = hung_ ? std::nullopt : scheduler_.next_deadline();
+  if (timer && (!due || *timer < *due)) due = timer;
+  // what it is to send stays due: it looks again after a while
+  if (due && plugged_) due = std::max(*due, world_.now() + kPluggedLook);
+  if (!due || (wake_ && *wake_ <= *due && *wake_ > world_.now())) return;
+  wake_ = due;
+  world_.events_.at(*due, [this, when = *due] {
+    if (wake_ != when) return;  // an earlier wake-up was set since
+    wake_.reset();
+    poke();
+  });
+}
+
+/// After a verdict was told nothing of its incarnation may come.
+void World::Node::deliver(Signal signal) {
+  const Incarnation from = from_of(signal).incarnation;
+  const auto reason = reason_in(signal);
+  const bool final = is_final(reason);
+  if (!final && !(reason && reason->kind == ExitKind::kNoConnection) &&
+      lost_forever_.contains(from) && !std::holds_alternative<signal::SpawnReply>(signal) &&
+      !std::holds_alternative<signal::Demonitor>(signal) && world_.settings_.violation) {
+    world_.settings_.violation("after its end was told " + label() + " heard of " +
+                               to_string(from_of(signal)));
+  }
+  if (final) lost_forever_.insert(from);
+  scheduler_.deliver(std::move(signal));
+}
+
+void World::Node::carry_out(NodeCore::Effects effects) {
+  for (auto& effect : effects) {
+    if (effects_left_ && (*effects_left_)-- == 0) {
+      effects_left_.reset();
+      world_.trace(label() + " is in the midst of its effects");
+      world_.kill(index_);
+    }
+    if (!alive_) return;
+    std::visit(
+        [this](auto& e) {
+          using Effect = std::decay_t<decltype(e)>;
+          if constexpr (std::is_same_v<Effect, node_effect::OpenControl>) {
+            if (control_) world_.close_from_node(*control_);
+            control_ = world_.connect(index_, false);
+          } else if constexpr (std::is_same_v<Effect, node_effect::OpenData>) {
+            if (data_) world_.close_from_node(*data_);
+            data_ = world_.connect(index_, true);
+          } else if constexpr (std::is_same_v<Effect, node_effect::CloseData>) {
+            if (data_) world_.close_from_node(*data_);
+            data_.reset();
+          } else if constexpr (std::is_same_v<Effect, node_effect::SendControl>) {
+            if (control_) world_.to_broker(*control_, {std::move(e.bytes)});
+          } else if constexpr (std::is_same_v<Effect, node_effect::SendOnData>) {
+            if (data_) world_.to_broker(*data_, {std::move(e.bytes)});
+          } else if constexpr (std::is_same_v<Effect, node_effect::SendFrame>) {
+            if (data_) world_.to_broker(*data_, {std::move(e.header), std::move(e.frame)});
+          } else if constexpr (std::is_same_v<Effect, node_effect::Deliver>) {
+            deliver(std::move(e.signal));
+          } else if constexpr (std::is_same_v<Effect, node_effect::CertifyTurn>) {
+            scheduler_.send_local(beat_process_, std::make_unique<BeatRequest>());
+          } else if constexpr (std::is_same_v<Effect, node_effect::Publish>) {
+            directory_.publish(std::move(e.snapshot));
+          } else if constexpr (std::is_same_v<Effect, node_effect::Undeliverable>) {
+            scheduler_.dead_letters().add(
+                DeadLetter::of(e.cause, e.send.from, e.send.to, e.send.envelope, world_.now()));
+          } else if constexpr (std::is_same_v<Effect, node_effect::UndeliverableUnseen>) {
+            scheduler_.dead_letters().add_unseen(e.cause, e.envelopes);
+          } else if constexpr (std::is_same_v<Effect, node_effect::Joined>) {
+            world_.trace(label() + (e.resumed ? " resumed" : " joined"));
+          } else if constexpr (std::is_same_v<Effect, node_effect::Interrupted>) {
+            world_.trace(label() + " interrupted");
+          } else if constexpr (std::is_same_v<Effect, node_effect::Lease>) {
+            lease_until_ = e.until;
+            participants_->lease_until.store(e.until);
+          } else if constexpr (std::is_same_v<Effect, node_effect::RecordsArrived>) {
+            recorder_.arrived(e.up_to);
+          } else if constexpr (std::is_same_v<Effect, node_effect::KeepRecords>) {
+            recorder_.set_records_max(e.records_max);
+            recorder_.connected(e.epoch, e.anew);
+            if (e.anew && e.records_max > 0) supervisor_->retell();
+          } else if constexpr (std::is_same_v<Effect, node_effect::CancelConversation>) {
+            const bool accepted =
+                cancel_ ? cancel_(e.conversation, e.by) : supervisor_->cancel(e.conversation, e.by);
+            carry_out(core_.on_cancelled(e.conversation, accepted));
+          } else if constexpr (std::is_same_v<Effect, node_effect::Fenced>) {
+            ++fenced_;
+            recorder_.fenced(e.old_incarnation);
+            lost_forever_.clear();
+            world_.trace(label() + " fenced: " + e.why);
+          } else if constexpr (std::is_same_v<Effect, node_effect::Refused> ||
+                               std::is_same_v<Effect, node_effect::Left>) {
+            refused_ = std::is_same_v<Effect, node_effect::Refused>;
+            left_ = !refused_;
+            world_.trace(label() + (refused_ ? " refused" : " left"));
+            alive_ = false;
+            if (control_) world_.close_from_node(*control_);
+            if (data_) world_.close_from_node(*data_);
+          }
+        },
+        effect);
+  }
+}
+
+}  // namespace liminal::sim
