@@ -1,4 +1,6 @@
 // liminal-sim: storms over simulated clusters, by seed.
+#include <malloc.h>
+
 #include <cstdio>
 #include <fstream>
 #include <string>
@@ -95,6 +97,9 @@ int run(const SimOptions& options) {
 
 int main(int argc, char** argv) {
   liminal::open_standard_streams();
+  // the next run wants the memory of this one: giving it back in between takes a fifth of the time
+  ::mallopt(M_TRIM_THRESHOLD, 512 << 20);
+  ::mallopt(M_MMAP_THRESHOLD, 64 << 20);
   const auto options = liminal::sim::read_sim_options(argc, argv);
   if (!options) {
     std::fprintf(stderr, "liminal-sim: %s\n", options.error().detail.c_str());

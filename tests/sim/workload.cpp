@@ -10,13 +10,14 @@ namespace liminal::sim {
 namespace {
 
 constexpr std::uint64_t kWindow = 3;
-// Long enough for a chunked transfer now and then.
+// Long enough for a chunked transfer; now and then, for copying them takes most of a run's time.
 constexpr std::size_t kLargeBytes = 150'000;
+constexpr std::uint64_t kLargeOneIn = 21;
 constexpr Duration kThinkMax = std::chrono::milliseconds{300};
 
 Payload number_payload(std::uint64_t number) {
   std::string text = std::to_string(number);
-  if (number % 7 == 3) text.resize(kLargeBytes, ' ');
+  if (number % kLargeOneIn == 3) text.resize(kLargeBytes, ' ');
   return Payload{std::move(text)};
 }
 
