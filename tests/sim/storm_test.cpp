@@ -3,7 +3,7 @@
 // as liminal-sim's.
 //
 // A failure prints the command that shows it; LIMINAL_SIM_SEED=N runs that seed alone,
-// LIMINAL_SIM_SEEDS=N that many.
+// LIMINAL_SIM_SEEDS=N that many, LIMINAL_STORM_SEEDS=N that many of StormSim.
 #include "tests/sim/storm.hpp"
 
 #include <gtest/gtest.h>
