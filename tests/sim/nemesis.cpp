@@ -108,6 +108,7 @@ void Nemesis::strike() {
     const Kind& kind = draw();
     world_.trace("nemesis: " + std::string{kind.name} + " at " + on(host).label());
     ++faults_[kind.name];
+    if (kind.name != "kill") disturbances_.push_back(world_.now());
     (this->*kind.strike)(host);
   }
 }
@@ -194,6 +195,31 @@ bool Nemesis::excuses(const World::Death& death) const {
     }
   }
   return false;
+}
+
+std::uint64_t Nemesis::judge_detection(Violations& violations) const {
+  // of a fault before: how long it lasts, a recovery, and the resumes behind it
+  constexpr Duration kBefore = 25s, kAfter = 1s;
+  // two ways through the network
+  const Duration bound = settings_.cluster.reconnect_grace + 20ms;
+  std::uint64_t judged = 0;
+  for (const Killed& killed : killed_) {
+    const bool disturbed = std::any_of(
+        disturbances_.begin(), disturbances_.end(),
+        [&](TimePoint at) { return at > killed.when - kBefore && at < killed.when + kAfter; });
+    if (disturbed || killed.when + kAfter > world_.now()) continue;
+    ++judged;
+    const auto death = std::find_if(
+        world_.deaths().begin(), world_.deaths().end(),
+        [&](const World::Death& each) { return each.incarnation == killed.incarnation; });
+    if (death == world_.deaths().end()) {
+      violations.add(killed.name.value() + " was killed, and never declared dead");
+    } else if (death->when > killed.when + bound) {
+      violations.add(killed.name.value() + " was killed, and declared dead " +
+                     std::to_string(to_ms(death->when - killed.when)) + " ms later");
+    }
+  }
+  return judged;
 }
 
 void Nemesis::judge_names(Violations& violations) const {

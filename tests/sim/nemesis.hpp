@@ -64,6 +64,9 @@ class Nemesis {
   [[nodiscard]] std::size_t some_host();
   /// Whether what happened to that incarnation's node explains that it was declared dead.
   [[nodiscard]] bool excuses(const World::Death& death) const;
+  /// Of those who were killed while nothing else was wrong that could delay it: whether each was
+  /// declared dead within the grace. Returns how many there were.
+  std::uint64_t judge_detection(Violations& violations) const;
   /// At the end: of two under one name at most one is left.
   void judge_names(Violations& violations) const;
   [[nodiscard]] const Faults& faults() const { return faults_; }
@@ -80,6 +83,11 @@ class Nemesis {
   struct Impairment {
     TimePoint from, until;
     bool silent;
+  };
+  struct Killed {
+    Incarnation incarnation;
+    NodeName name;
+    TimePoint when;
   };
   struct Armed {
     FaultPoint point;
@@ -150,6 +158,8 @@ class Nemesis {
   std::uint64_t next_lasting_ = 0;
   bool healed_ = false;
   Faults faults_;
+  std::vector<Killed> killed_;           // while they were joined
+  std::vector<TimePoint> disturbances_;  // strikes that may delay a verdict on a closing
 };
 
 /// At the end of a run, when there was time to heal: every node is joined and knows the others, and

@@ -56,6 +56,9 @@ std::span<const Nemesis::Kind> Nemesis::kinds() { return NemesisKinds::all; }
 // --- it dies ---
 
 void Nemesis::kill(std::size_t host) {
+  if (on(host).core().joined()) {
+    killed_.push_back({on(host).core().incarnation(), on(host).name(), world_.now()});
+  }
   world_.kill(hosts_[host]);
   died(hosts_[host]);
 }

@@ -37,6 +37,7 @@ std::string report(const Tally& tally, Duration took) {
   list(out, "faults by kind", tally.faults);
   list(out, "conversations by outcome", tally.outcomes);
   list(out, "deaths by evidence", tally.deaths);
+  out << "  of those killed undisturbed, declared within the grace: " << tally.timed_deaths << '\n';
   out << "fault points: reached, died there\n";
   for (std::size_t i = 0; i < kFaultPoints; ++i) {
     out << "  " << name_of(static_cast<FaultPoint>(i)) << ": " << tally.points_reached[i] << ", "
@@ -89,6 +90,7 @@ std::string report_json(const Tally& tally, Duration took) {
       {"participants_killed", tally.participant_kills},
       {"pairs", tally.pairs},
       {"deaths", tally.deaths},
+      {"deaths_timed", tally.timed_deaths},
       {"fenced", tally.fenced},
       {"violations", tally.violations},
       {"seconds", seconds(took)},

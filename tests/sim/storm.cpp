@@ -160,6 +160,7 @@ void Storm::find_what_is_left(Violations& violations) {
 
 void Storm::judge() {
   judge_deaths();
+  tally_.timed_deaths = nemesis_.judge_detection(*violations_);
   find_what_is_left(*violations_);
   echoes_.judge(tally_);
   policies_.judge(tally_);

@@ -141,6 +141,13 @@ INSTANTIATE_TEST_SUITE_P(Kinds, NemesisSim, ::testing::ValuesIn(names_of_kinds()
                            return name;
                          });
 
+TEST(Detection, WhoIsKilledIsDeclaredDeadWithinTheGrace) {
+  Storm::Settings settings;
+  settings.nemeses = {Nemesis::kind_named("kill")->name};
+  const Tally tally = explore(settings, 0, 1, seeds_otherwise(1000) / 50 + 1, "LIMINAL_SIM_SEED=");
+  EXPECT_GT(tally.timed_deaths, 0U);
+}
+
 TEST(FaultPoints, EachIsReachedAndSomethingDiesThere) {
   Storm::Settings settings;
   settings.nemeses = {

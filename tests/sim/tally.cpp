@@ -19,7 +19,8 @@ void Tally::add(const Tally& more) {
   for (const auto member :
        {&Tally::seeds, &Tally::actor_kills, &Tally::participant_kills, &Tally::conversations,
         &Tally::requests, &Tally::replies, &Tally::actor_restarts, &Tally::deferred, &Tally::pairs,
-        &Tally::pairs_lost, &Tally::fenced, &Tally::brokers, &Tally::events, &Tally::violations}) {
+        &Tally::pairs_lost, &Tally::timed_deaths, &Tally::fenced, &Tally::brokers, &Tally::events,
+        &Tally::violations}) {
     this->*member += more.*member;
   }
   add_each(faults, more.faults);

@@ -23,6 +23,7 @@ struct Tally {
   std::uint64_t requests = 0, replies = 0, actor_restarts = 0, deferred = 0;
   std::uint64_t pairs = 0, pairs_lost = 0;           // their node, or the session with it
   std::map<std::string, std::uint64_t> deaths = {};  // declared, by evidence
+  std::uint64_t timed_deaths = 0;  // of which it was judged how soon they were declared
   std::uint64_t fenced = 0, brokers = 0, events = 0;
   std::array<std::uint64_t, kFaultPoints> points_reached{}, points_hit{};
   PolicyTally policies = {};
