@@ -130,6 +130,9 @@ class Case {
   void crashes(const TimelineRecord& record) {
     const Pid& pid = *record.participant;
     if (record.reason->kind != ExitKind::kNoConnection) return;
+    // a node whose session was reset lives, and may be given a role again
+    const auto& evidence = record.reason->evidence;
+    if (evidence && evidence->source == EvidenceSource::kReset) return;
     const NodeLife life{pid.node, pid.incarnation};
     const auto decided = decided_on_.find(life);
     const auto placed = placed_at_.find(pid);
