@@ -70,7 +70,8 @@ class StormSim : public ::testing::TestWithParam<std::uint64_t> {};
 
 TEST_P(StormSim, KeepsItsPromisesUnderFaults) {
   const auto begin = std::chrono::steady_clock::now();
-  const Tally tally = explore({}, GetParam(), kParts, seeds_otherwise(1000), "liminal-sim --seed ");
+  const auto seeds = from_environment("LIMINAL_STORM_SEEDS").value_or(seeds_otherwise(1000));
+  const Tally tally = explore({}, GetParam(), kParts, seeds, "liminal-sim --seed ");
   const auto took = std::chrono::duration_cast<Duration>(std::chrono::steady_clock::now() - begin);
   std::printf("%s", report(tally, took).c_str());
   expect_no_record_left_out(tally);
