@@ -17,11 +17,12 @@ bool starts_with(const std::string& text, const std::string& begin) {
 class Case {
  public:
   Case(const PolicyTalk& talk, const ConversationConfig& config,
-       const std::vector<TimelineRecord>& told, const DeedLedger& deeds, bool ended,
-       Violations& violations, PolicyTally& tally)
+       const std::vector<TimelineRecord>& told, const std::set<Pid>& alone, const DeedLedger& deeds,
+       bool ended, Violations& violations, PolicyTally& tally)
       : talk_(talk),
         config_(config),
         told_(told),
+        alone_(alone),
         deeds_(deeds),
         ended_(ended),
         violations_(violations),
@@ -133,6 +134,7 @@ class Case {
     // a node whose session was reset lives, and may be given a role again
     const auto& evidence = record.reason->evidence;
     if (evidence && evidence->source == EvidenceSource::kReset) return;
+    if (alone_.contains(pid)) return;
     const NodeLife life{pid.node, pid.incarnation};
     const auto decided = decided_on_.find(life);
     const auto placed = placed_at_.find(pid);
@@ -348,6 +350,7 @@ class Case {
   const PolicyTalk& talk_;
   const ConversationConfig& config_;
   const std::vector<TimelineRecord>& told_;
+  const std::set<Pid>& alone_;
   const DeedLedger& deeds_;
   bool ended_;
   Violations& violations_;
@@ -372,9 +375,10 @@ class Case {
 }  // namespace
 
 void judge_policy_talk(const PolicyTalk& talk, const ConversationConfig& config,
-                       const std::vector<TimelineRecord>& told, const DeedLedger& deeds, bool ended,
-                       Violations& violations, PolicyTally& tally) {
-  Case{talk, config, told, deeds, ended, violations, tally}.judge();
+                       const std::vector<TimelineRecord>& told, const std::set<Pid>& alone,
+                       const DeedLedger& deeds, bool ended, Violations& violations,
+                       PolicyTally& tally) {
+  Case{talk, config, told, alone, deeds, ended, violations, tally}.judge();
 }
 
 }  // namespace liminal::sim

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <set>
 #include <vector>
 
 #include "common/wire/timeline.hpp"
@@ -47,9 +48,11 @@ struct PolicyTally {
 };
 
 /// `told` is the timeline of that conversation and `deeds` what was done for it, each in order.
+/// `alone`: who crashed of no connection by itself, not with others of its node.
 /// `ended`: its node runs still, so that all of it must be over.
 void judge_policy_talk(const PolicyTalk& talk, const ConversationConfig& config,
-                       const std::vector<TimelineRecord>& told, const DeedLedger& deeds, bool ended,
-                       Violations& violations, PolicyTally& tally);
+                       const std::vector<TimelineRecord>& told, const std::set<Pid>& alone,
+                       const DeedLedger& deeds, bool ended, Violations& violations,
+                       PolicyTally& tally);
 
 }  // namespace liminal::sim

@@ -188,12 +188,21 @@ void PolicyScene::hear(std::size_t node, TimelineRecord record) {
   }
   if (record.event == TimelineEvent::kCrashed) {
     const Pid& pid = *record.participant;
+    if (is_listed(node, pid)) alone_[record.conversation].insert(pid);
     // a node that was stopped reads an instance's answer and its node's end in one turn
     const auto strange = strange_.find(pid);
-    if (strange != strange_.end() && strange->second == stage_.world.now()) strange_.erase(strange);
+    if (strange != strange_.end() && strange->second.at == stage_.world.now())
+      strange_.erase(strange);
     tried_[role].emplace(pid.node, pid.incarnation);
   }
   told_[record.conversation].push_back(std::move(record));
+}
+
+bool PolicyScene::is_listed(std::size_t node, const Pid& pid) const {
+  const auto snapshot = stage_.world.node(node).directory().snapshot();
+  return std::any_of(snapshot->members.begin(), snapshot->members.end(), [&](const Member& member) {
+    return member.name == pid.node && member.incarnation == pid.incarnation;
+  });
 }
 
 /// To another broker, or as another incarnation.
@@ -211,18 +220,16 @@ bool PolicyScene::is_said_again(const TimelineRecord& record) const {
 void PolicyScene::placed(std::size_t node, const Talk& talk, const TimelineRecord& record) {
   const Pid& pid = *record.participant;
   placed_.emplace_back(node, pid);
+  const bool listed = is_listed(node, pid);
+  if (!listed) alone_[record.conversation].insert(pid);
   const auto* owned = std::get_if<OwnedInstance>(&participant_of(talk.config, record.role).who);
   if (owned == nullptr) return;  // named, whatever became of it
   const auto snapshot = stage_.world.node(node).directory().snapshot();
-  const auto is_it = [&](const Member& member) {
-    return member.name == pid.node && member.incarnation == pid.incarnation;
-  };
   // an instance that was asked for is not refused when its node becomes suspect meanwhile
   const auto& members = snapshot->members;
   // nor does a new broker know everybody at once
-  if (std::none_of(members.begin(), members.end(), is_it) && snapshot->connected &&
-      !snapshot->recovering) {
-    strange_.emplace(pid, stage_.world.now());
+  if (!listed && snapshot->connected && !snapshot->recovering) {
+    strange_.emplace(pid, Strange{record.conversation, stage_.world.now()});
   }
   const std::pair key{record.conversation, record.role};
   const auto reroute = rerouted_.find(key);
@@ -249,9 +256,17 @@ void PolicyScene::placed(std::size_t node, const Talk& talk, const TimelineRecor
 
 // --- the end ---
 
+bool PolicyScene::is_all_shown() {
+  Violations violations;
+  PolicyTally ignored;
+  for (const Talk& talk : talks_) judge_what_is_shown(*talk.record, violations, ignored);
+  return violations.found.empty();
+}
+
 void PolicyScene::judge(Tally& tally) {
-  for (const auto& [pid, at] : strange_) {
-    stage_.violations->add("a role was given to " + to_string(pid) + ", which is no member");
+  for (const auto& [pid, strange] : strange_) {
+    stage_.violations->add("conversation " + to_string(strange.conversation) +
+                           ": a role was given to " + to_string(pid) + ", which is no member");
   }
   std::map<ConversationId, DeedLedger> deeds;
   for (const Deed& deed : actors_.ledger) deeds[deed.conversation].push_back(deed);
@@ -271,9 +286,9 @@ void PolicyScene::judge(Tally& tally) {
 void PolicyScene::judge_talk(const Talk& talk, const DeedLedger& deeds, Tally& tally) {
   const PolicyTalk& record = *talk.record;
   const bool ended = stage_.world.node(record.node).alive();
-  judge_policy_talk(record, talk.config, told_[*record.id], deeds, ended, *stage_.violations,
-                    tally.policies);
-  if (ended) judge_what_is_shown(*record.id, tally);
+  judge_policy_talk(record, talk.config, told_[*record.id], alone_[*record.id], deeds, ended,
+                    *stage_.violations, tally.policies);
+  judge_what_is_shown(record, *stage_.violations, tally.policies);
   tally.requests += record.requests.size();
   for (const auto& [id, request] : record.requests) {
     tally.replies += static_cast<std::uint64_t>(request.replies);
@@ -293,8 +308,11 @@ void PolicyScene::judge_talk(const Talk& talk, const DeedLedger& deeds, Tally& t
 
 /// Whatever happened to connections and brokers, the last one shows all of it, once and in order;
 /// what a bound had no room for is counted.
-void PolicyScene::judge_what_is_shown(const ConversationId& id, Tally& tally) {
+void PolicyScene::judge_what_is_shown(const PolicyTalk& talk, Violations& violations,
+                                      PolicyTally& tally) {
+  if (!talk.id || !stage_.world.node(talk.node).alive()) return;
   if (!stage_.world.broker_runs()) return;  // accused of that already
+  const ConversationId& id = *talk.id;
   const auto& timelines = stage_.world.broker().timelines();
   const auto& told = told_[id];
   const auto alike = [](const TimelineRecord& a, const TimelineRecord& b) {
@@ -325,12 +343,12 @@ void PolicyScene::judge_what_is_shown(const ConversationId& id, Tally& tally) {
   const auto& counters = timelines.counters();
   const bool all = shown + left_out == told.size() || counters.forgotten + counters.lost > 0;
   if (!in_order || !all) {
-    stage_.violations->add("conversation " + to_string(id) + ": of " + std::to_string(told.size()) +
-                           " records the broker shows " + std::to_string(shown) + " and left out " +
-                           std::to_string(left_out) + (in_order ? "" : ", not in order"));
+    violations.add("conversation " + to_string(id) + ": of " + std::to_string(told.size()) +
+                   " records the broker shows " + std::to_string(shown) + " and left out " +
+                   std::to_string(left_out) + (in_order ? "" : ", not in order"));
   }
-  tally.policies.shown += shown;
-  tally.policies.left_out += left_out;
+  tally.shown += shown;
+  tally.left_out += left_out;
 }
 
 /// Poison fails its own conversation; every other one succeeds.

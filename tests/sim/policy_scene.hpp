@@ -42,6 +42,8 @@ class PolicyScene {
   void end_attached();
   /// What a conversation of that node tells, of this scene or of another.
   void hear(std::size_t node, TimelineRecord record);
+  /// Whether the broker shows all that was told; it takes a moment to arrive.
+  [[nodiscard]] bool is_all_shown();
   void judge(Tally& tally);
 
  private:
@@ -55,6 +57,10 @@ class PolicyScene {
     TimePoint at;
   };
   using Role = std::pair<ConversationId, std::string>;
+  struct Strange {
+    ConversationId conversation;
+    TimePoint at;
+  };
   struct Attached {
     std::size_t node;
     Pid pid;  // local there
@@ -66,10 +72,11 @@ class PolicyScene {
   [[nodiscard]] Attached fresh_attached();
   [[nodiscard]] PlacementRule some_rule();
   [[nodiscard]] const Talk* talk_of(const ConversationId& id);
+  [[nodiscard]] bool is_listed(std::size_t node, const Pid& pid) const;
   [[nodiscard]] bool is_said_again(const TimelineRecord& record) const;
   void placed(std::size_t node, const Talk& talk, const TimelineRecord& record);
   void judge_talk(const Talk& talk, const DeedLedger& deeds, Tally& tally);
-  void judge_what_is_shown(const ConversationId& id, Tally& tally);
+  void judge_what_is_shown(const PolicyTalk& talk, Violations& violations, PolicyTally& tally);
   void judge_calm(const Talk& talk);
 
   Stage stage_;
@@ -81,7 +88,10 @@ class PolicyScene {
   std::map<ConversationId, std::vector<TimelineRecord>> told_;
   std::vector<Attached> attached_;                   // all that ever were
   std::vector<std::pair<std::size_t, Pid>> placed_;  // by the node of the conversation
-  std::map<Pid, TimePoint> strange_;  // given roles when they were no members' any more
+  // Who found no connection, and not because its node's death was told: its node was gone before
+  // it was linked, or lives, and it died of somebody else's.
+  std::map<ConversationId, std::set<Pid>> alone_;
+  std::map<Pid, Strange> strange_;  // given roles when they were no members' any more
   std::map<Role, Reroute> rerouted_;
   std::map<Role, std::set<std::pair<NodeName, Incarnation>>> tried_;
 };

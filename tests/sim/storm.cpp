@@ -140,7 +140,7 @@ bool Storm::all_conversations_ended() {
 bool Storm::is_quiet() {
   Violations left;
   find_what_is_left(left);
-  return left.found.empty();
+  return left.found.empty() && policies_.is_all_shown();
 }
 
 void Storm::hear(std::size_t node, TimelineRecord record) {

@@ -118,9 +118,10 @@ class World {
     std::optional<TimePoint> wake_;
 
     // --- what it suffers ---
-    bool hung_ = false;     // no process gets a turn
-    bool plugged_ = false;  // its data connection takes nothing
-    bool stalled_ = false;  // nothing on its data connection is read
+    bool hears_frame_ = false;  // what it carries out came over a session
+    bool hung_ = false;         // no process gets a turn
+    bool plugged_ = false;      // its data connection takes nothing
+    bool stalled_ = false;      // nothing on its data connection is read
     std::array<bool, 2> blocked_{};
     std::array<std::vector<std::pair<std::uint64_t, std::function<void()>>>, 2> held_;
     unsigned loss_percent_ = 0;

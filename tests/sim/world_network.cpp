@@ -197,11 +197,13 @@ void World::to_node(std::uint64_t id, Message message) {
           owner.handle([this, id, &owner, message] {
             const Connection& then = at(id);
             if (!then.open_at_node) return;
-            if (message->size() == 2 && spoiled_.erase(owner.index_) > 0) {
-              owner.carry_out(
-                  owner.core_.on_frame(message->front(), spoiled(message->back(), now()), now()));
-            } else if (message->size() == 2) {
-              owner.carry_out(owner.core_.on_frame(message->front(), message->back(), now()));
+            if (message->size() == 2) {
+              const bool spoils = spoiled_.erase(owner.index_) > 0;
+              owner.hears_frame_ = true;
+              owner.carry_out(owner.core_.on_frame(
+                  message->front(), spoils ? spoiled(message->back(), now()) : message->back(),
+                  now()));
+              owner.hears_frame_ = false;
             } else if (then.data) {
               owner.carry_out(owner.core_.on_data_control(message->front(), now()));
             } else {

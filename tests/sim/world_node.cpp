@@ -113,7 +113,8 @@ void World::Node::sleep() {
 void World::Node::deliver(Signal signal) {
   const Incarnation from = from_of(signal).incarnation;
   const auto reason = reason_in(signal);
-  const bool final = is_final(reason);
+  // what came over the session is its sender's own exit, of whatever it died
+  const bool final = !hears_frame_ && is_final(reason);
   if (!final && !(reason && reason->kind == ExitKind::kNoConnection) &&
       lost_forever_.contains(from) && !std::holds_alternative<signal::SpawnReply>(signal) &&
       !std::holds_alternative<signal::Demonitor>(signal) && world_.settings_.violation) {
