@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "common/base/random.hpp"
 #include "tests/support/hostile_bytes.hpp"
 
 namespace liminal::net::test {
