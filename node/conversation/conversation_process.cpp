@@ -259,9 +259,7 @@ void ConversationProcess::on_message(Context& context, LocalMessagePtr local) {
 void ConversationProcess::retell(Context& context) {
   if (!timeline_) return;
   tell_opened(context);
-  effect::Note phase{{.conversation = id_,
-                      .event = TimelineEvent::kPhase,
-                      .text = std::string{name_of(cell_->phase())}}};
+  effect::Note phase{{.conversation = id_, .event = TimelineEvent::kPhase, .text = told_phase_}};
   carry_out(context, phase);
 }
 
@@ -385,6 +383,9 @@ void ConversationProcess::carry_out(Context& context, effect::StartTimer& start)
 void ConversationProcess::carry_out(Context& context, effect::Note& note) {
   if (!timeline_) return;
   note.record.at = context.now().time_since_epoch();
+  if (note.record.event == TimelineEvent::kPhase) {
+    told_phase_ = note.record.text.substr(0, note.record.text.find_first_of(":;"));
+  }
   timeline_(std::move(note.record));
 }
 

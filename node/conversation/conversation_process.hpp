@@ -113,6 +113,8 @@ class ConversationProcess final : public Process {
   std::uint64_t order_ = 0;      // the number of the last decision asked for
   bool with_actor_ = false;      // the first of the inbox is being decided
   std::vector<Input> feedback_;  // of the effects being carried out: decided before all else
+  // The cell's may be ahead of it: by a decision whose effects are not carried out.
+  std::string told_phase_{name_of(ConversationPhase::kCreated)};
   bool over_ = false;
   bool orphaned_ = false;  // was told so
 
