@@ -73,7 +73,7 @@ class PlacementSearchesTest : public OneNode {
   PlacementSearchesTest() {
     scheduler.set_service_factory(make_toy);
     publish({node_b()});
-    searching = start({});
+    start({});
   }
   ~PlacementSearchesTest() override {
     tell([](Context& context, PlacementSearches& all) {
@@ -83,15 +83,17 @@ class PlacementSearchesTest : public OneNode {
     EXPECT_EQ(scheduler.counts().timers, 0U);
   }
 
-  std::unique_ptr<PlacementSearches> start(PlacementSearches::MakeHere make_here) {
+  /// The searches of a process of their own, in the place of those before.
+  void start(PlacementSearches::MakeHere make_here) {
     auto config = std::make_shared<const ConversationConfig>(ConversationConfig{
         CrashPolicy::kFail,
         {ParticipantConfig::owned(kToy), ParticipantConfig::owned("second", kToy)}});
-    auto searches = std::make_unique<PlacementSearches>(kConversation, std::move(config), directory,
-                                                        linked, std::move(make_here));
-    owner = scheduler.spawn(std::make_unique<Owner>(*searches, reports));
+    if (owner) scheduler.exit(*owner, ExitReason::kill());
     run();
-    return searches;
+    searching = std::make_unique<PlacementSearches>(kConversation, std::move(config), directory,
+                                                    linked, std::move(make_here));
+    owner = scheduler.spawn(std::make_unique<Owner>(*searching, reports));
+    run();
   }
 
   void tell(Owner::Job job) {
@@ -239,7 +241,7 @@ TEST_F(PlacementSearchesTest, TheEndOfAllReportsNothing) {
 
 TEST_F(PlacementSearchesTest, WhatTheConversationMakesItselfIsNotSearchedFor) {
   bool fails = false;
-  const auto here = start([&]() -> Result<Scheduler::Instance> {
+  start([&]() -> Result<Scheduler::Instance> {
     if (fails) return fail(Errc::kRejected, "no more");
     return Scheduler::Instance{std::make_unique<Toy>()};
   });
