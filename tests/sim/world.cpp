@@ -173,6 +173,7 @@ void World::leave(std::size_t index) {
 }
 
 void World::kill_broker() {
+  broker_effects_left_.reset();  // that one was to die, and not the one after it
   if (!broker_) return;
   broker_dying_ = true;
   bury_broker();
