@@ -12,57 +12,18 @@
 #include <thread>
 #include <vector>
 
-#include "broker/broker_loop.hpp"
-#include "node/node.hpp"
 #include "tests/socket/node/participant/proc.hpp"
+#include "tests/socket/node/start_node.hpp"
 
 namespace liminal {
 namespace {
 
 using namespace std::chrono_literals;
 using test::eventually;
+using test::start_node;
 
+constexpr unsigned kWorkers = 2;
 constexpr Duration kLong = 60s;  // generous: reached only if something is broken
-
-class Broker {
- public:
-  Broker() {
-    auto door = net::RouterSocket::bind(context_, {"tcp://127.0.0.1:*"}, {});
-    if (!door) throw std::runtime_error{door.error().detail};
-    endpoint_ = door->endpoints().at(0);
-    broker::BrokerCore::Settings settings;
-    settings.cluster = {250ms, 1250ms, 3s, 500ms, 16 << 20};
-    loop_.emplace(*std::move(door), broker::BrokerCore{settings, Random{1}, clock_.now()}, clock_,
-                  waker_, broker::BrokerLoop::Settings{.beat_interval = 250ms});
-    thread_ = std::thread{[this] { loop_->run(); }};
-  }
-  ~Broker() {
-    loop_->stop();
-    thread_.join();
-  }
-  [[nodiscard]] const std::string& endpoint() const { return endpoint_; }
-
- private:
-  SystemClock clock_;
-  net::NetContext context_;
-  net::Waker waker_;
-  std::string endpoint_;
-  std::optional<broker::BrokerLoop> loop_;
-  std::thread thread_;
-};
-
-std::unique_ptr<Node> start_node(const Broker& broker, const std::string& name, bool light) {
-  Node::Settings settings{.name = NodeName{name}, .broker = broker.endpoint(), .light = light};
-  settings.workers = 2;
-  settings.blocking = 1;
-  std::vector<ServiceDefinition> services;
-  if (!light) services = {*parse_service("echo=echo"), *parse_service("cat=exec:cat")};
-  auto node = Node::create(settings, services);
-  if (!node) throw std::runtime_error{node.error().detail};
-  const auto started = (*node)->start(20s);
-  if (!started) throw std::runtime_error{started.error().detail};
-  return *std::move(node);
-}
 
 /// The conversation is on `home`, its handle on `away`.
 class AttachedHandles : public ::testing::Test {
@@ -93,9 +54,9 @@ class AttachedHandles : public ::testing::Test {
         << away->counts().timers << " timers";
   }
 
-  Broker broker;
-  std::unique_ptr<Node> home = start_node(broker, "home", false);
-  std::unique_ptr<Node> away = start_node(broker, "away", true);
+  test::RunningBroker broker;
+  std::unique_ptr<Node> home = start_node(broker, "home", false, kWorkers);
+  std::unique_ptr<Node> away = start_node(broker, "away", true, kWorkers);
 };
 
 TEST_F(AttachedHandles, AThousandRequestsAreAnsweredInOrder) {

@@ -14,9 +14,8 @@
 #include <thread>
 #include <vector>
 
-#include "node/node.hpp"
 #include "tests/socket/node/participant/proc.hpp"
-#include "tests/support/running_broker.hpp"
+#include "tests/socket/node/start_node.hpp"
 
 namespace liminal {
 namespace {
@@ -24,6 +23,7 @@ namespace {
 using namespace std::chrono_literals;
 using test::eventually;
 using test::RunningBroker;
+using test::start_node;
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 constexpr bool kSanitized = true;  // their allocators keep what is freed
@@ -36,19 +36,6 @@ constexpr int kAtOnce = 500;
 constexpr int kLightNodes = 50;
 constexpr int kCommands = 50;
 constexpr std::size_t kGrowthMax = std::size_t{2} * 1024 * 1024;
-
-std::unique_ptr<Node> start_node(const RunningBroker& broker, const std::string& name, bool light) {
-  Node::Settings settings{.name = NodeName{name}, .broker = broker.endpoint(), .light = light};
-  settings.workers = 1;
-  settings.blocking = 1;
-  std::vector<ServiceDefinition> services;
-  if (!light) services = {*parse_service("echo=echo"), *parse_service("cat=exec:cat")};
-  auto node = Node::create(settings, services);
-  if (!node) throw std::runtime_error{node.error().detail};
-  const auto started = (*node)->start(20s);
-  if (!started) throw std::runtime_error{started.error().detail};
-  return *std::move(node);
-}
 
 ConversationHandle open(Node& node, const char* service) {
   auto actor = node.conversations().spawn(
@@ -95,7 +82,7 @@ class Churn : public ::testing::Test {
     at_once.clear();
     for (int i = 0; i < kLightNodes; ++i) {
       const auto light =
-          start_node(broker, "light-" + std::to_string(number) + "-" + std::to_string(i), true);
+          start_node(broker, "light-" + std::to_string(number) + "-" + std::to_string(i), true, 1);
       talk(open(*light, "echo"));
     }
     await_rest();
@@ -115,8 +102,8 @@ class Churn : public ::testing::Test {
   }
 
   RunningBroker broker;
-  std::unique_ptr<Node> server = start_node(broker, "server", false);
-  std::unique_ptr<Node> client = start_node(broker, "client", true);
+  std::unique_ptr<Node> server = start_node(broker, "server", false, 1);
+  std::unique_ptr<Node> client = start_node(broker, "client", true, 1);
 };
 
 TEST_F(Churn, LeavesNothingBehind) {
