@@ -93,6 +93,20 @@ class HostileCalls : public ::testing::Test {
   }
   using Told = std::vector<std::string>;
 
+  /// kPeer watches a conversation with waiters_max 4, and has no room for what it is told.
+  void watch_and_take_nothing() {
+    ConversationConfig few{CrashPolicy::kFail, {ParticipantConfig::owned(kToy)}};
+    few.waiters_max = 4;
+    handle.emplace(supervisor.spawn(few)->handle());
+    run();
+    call(kPeer, remote_call::Watch{});
+    std::vector<Envelope> sent;
+    static_cast<void>(told(kPeer, &sent));
+    scheduler.deliver(signal::Refusal{kPeer, handle->pid(), sent[0].id,
+                                      signal::RefusalKind::kDeferred, "", sent[0]});
+    run();
+  }
+
   std::uint64_t ignored() const { return handle->query_state().counters.calls_ignored; }
 
   std::deque<Signal> out;
@@ -219,16 +233,7 @@ TEST_F(HostileCalls, AReplyThatMayNotTravelEndsInAnError) {
 }
 
 TEST_F(HostileCalls, AHolderThatCallsAndTakesNoOutcomesIsLetGo) {
-  ConversationConfig few{CrashPolicy::kFail, {ParticipantConfig::owned(kToy)}};
-  few.waiters_max = 4;
-  handle.emplace(supervisor.spawn(few)->handle());
-  run();
-  call(kPeer, remote_call::Watch{});
-  std::vector<Envelope> sent;
-  static_cast<void>(told(kPeer, &sent));
-  scheduler.deliver(signal::Refusal{kPeer, handle->pid(), sent[0].id,
-                                    signal::RefusalKind::kDeferred, "", sent[0]});
-  run();
+  watch_and_take_nothing();
   for (int i = 0; i <= 1024; ++i) call(kPeer, remote_call::Cancel{"me"});
   bool told_to_end = false;
   for (const Signal& signal : out) {
@@ -240,16 +245,7 @@ TEST_F(HostileCalls, AHolderThatCallsAndTakesNoOutcomesIsLetGo) {
 
 // However small waiters_max is: its callers may be many, and the way to it full for a moment.
 TEST_F(HostileCalls, AHolderWithManyCallersIsNotLetGo) {
-  ConversationConfig few{CrashPolicy::kFail, {ParticipantConfig::owned(kToy)}};
-  few.waiters_max = 4;
-  handle.emplace(supervisor.spawn(few)->handle());
-  run();
-  call(kPeer, remote_call::Watch{});
-  std::vector<Envelope> sent;
-  static_cast<void>(told(kPeer, &sent));
-  scheduler.deliver(signal::Refusal{kPeer, handle->pid(), sent[0].id,
-                                    signal::RefusalKind::kDeferred, "", sent[0]});
-  run();
+  watch_and_take_nothing();
   for (int i = 0; i < 1024; ++i) call(kPeer, remote_call::Receive{});
   EXPECT_EQ(ignored(), 0U);
   for (const Signal& signal : out) {
