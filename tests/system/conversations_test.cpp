@@ -63,16 +63,20 @@ TEST(Conversations, TheTimelineShowsBothCrashesAndBothReroutes) {
   Process ask{
       cluster.command({"ask", "work", "x", "--on-crash", "route-to-next", "--timeout", "60s"})};
   std::vector<std::string> killed;
-  const auto busy = [&] {
-    return std::find_if(left.begin(), left.end(), [&](const std::string& node) {
-      return !cluster.below(node, "sleep").empty();
-    });
-  };
   for (int i = 0; i < 2; ++i) {
-    ASSERT_TRUE(eventually([&] { return busy() != left.end(); }, 20s)) << ask.log();
-    killed.push_back(*busy());
+    auto busy = left.end();
+    ASSERT_TRUE(eventually(
+        [&] {
+          busy = std::find_if(left.begin(), left.end(), [&](const std::string& node) {
+            return !cluster.below(node, "sleep").empty();
+          });
+          return busy != left.end();
+        },
+        20s))
+        << ask.log();
+    killed.push_back(*busy);
+    left.erase(busy);
     cluster.node(killed.back()).signal(SIGKILL);
-    left.erase(busy());
   }
   const auto ended = ask.finish();
   ASSERT_EQ(ended.code, 0) << ended.err;
