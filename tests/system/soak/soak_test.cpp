@@ -3,16 +3,14 @@
 //
 // LIMINAL_SOAK_SECONDS says for how long; 8 where it is not set. LIMINAL_SOAK_SEED chooses the
 // seed.
+#include "tests/system/soak/soak.hpp"
+
 #include <gtest/gtest.h>
 #include <signal.h>
 
 #include <algorithm>
-#include <condition_variable>
-#include <cstdlib>
-#include <deque>
 #include <fstream>
 #include <map>
-#include <mutex>
 #include <set>
 #include <string>
 #include <utility>
@@ -32,39 +30,6 @@ constexpr Milliseconds kKillEach = 1500ms;
 constexpr Milliseconds kDownFor = 1s;
 // Undoing a third of the thousand, one child each, while the last node comes back.
 constexpr Milliseconds kDeciding = 90s * kSlack;
-
-std::uint64_t number_from(const char* name, std::uint64_t otherwise) {
-  const char* text = std::getenv(name);
-  return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
-}
-
-/// What completions tell, from whatever thread, to the one that drives the conversations.
-class Post {
- public:
-  struct Told {
-    std::size_t slot;
-    enum class What { kReply, kClosed } what;
-    Outcome outcome;
-  };
-  void push(Told told) {
-    {
-      const std::lock_guard lock{mutex_};
-      told_.push_back(std::move(told));
-    }
-    changed_.notify_one();
-  }
-  /// Waits a little for the first.
-  std::deque<Told> take() {
-    std::unique_lock lock{mutex_};
-    changed_.wait_for(lock, 5ms, [this] { return !told_.empty(); });
-    return std::exchange(told_, {});
-  }
-
- private:
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::deque<Told> told_;  // GUARDED_BY mutex_
-};
 
 struct Ended {
   ConversationState state;
