@@ -194,6 +194,7 @@ void BrokerCore::welcome(Node& node) {
   for (const control::Peer& peer : recovery_.expected()) {
     if (peer.incarnation != node.member.incarnation) frame.members.push_back(expected_member(peer));
   }
+  effects_.push_back(effect::CarriesBeats{*node.control});
   send(*node.control, frame);
   send_beat(node);  // at once, so that its echo is early
   tell_all_loads(node);

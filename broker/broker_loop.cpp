@@ -117,6 +117,8 @@ void BrokerLoop::carry_out(Effects effects, TimePoint now, std::string_view peer
       send_control(*send, now);
     } else if (const auto* header = std::get_if<effect::Forward>(&effect)) {
       if (held != nullptr) forward(*header, std::move(*held));
+    } else if (const auto* beats = std::get_if<effect::CarriesBeats>(&effect)) {
+      door_.retry_steadily(beats->connection);
     } else {
       log_.event(effect, peer, now);
     }

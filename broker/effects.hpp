@@ -43,6 +43,12 @@ struct Forward {
   friend bool operator==(const Forward&, const Forward&) = default;
 };
 
+/// Beats go over this connection from now on: it must not be the last to notice that a cut healed.
+struct CarriesBeats {
+  ConnectionId connection;
+  friend bool operator==(const CarriesBeats&, const CarriesBeats&) = default;
+};
+
 // --- what happened, for the log; nothing is to be done ---
 
 struct NodeJoined {  // both of its connections stand
@@ -149,12 +155,12 @@ struct BadFrame {
 
 }  // namespace effect
 
-using Effect =
-    std::variant<effect::Send, effect::Forward, effect::NodeJoined, effect::ControlLost,
-                 effect::NodeResumed, effect::NodeSuspect, effect::NodeRecovered,
-                 effect::DoubtsItself, effect::NodeDown, effect::NodeLeft, effect::JoinAbandoned,
-                 effect::ClaimWaits, effect::ClaimRefused, effect::JoinRefused,
-                 effect::RecoveryEnded, effect::CancelOrdered, effect::BadFrame>;
+using Effect = std::variant<effect::Send, effect::Forward, effect::CarriesBeats, effect::NodeJoined,
+                            effect::ControlLost, effect::NodeResumed, effect::NodeSuspect,
+                            effect::NodeRecovered, effect::DoubtsItself, effect::NodeDown,
+                            effect::NodeLeft, effect::JoinAbandoned, effect::ClaimWaits,
+                            effect::ClaimRefused, effect::JoinRefused, effect::RecoveryEnded,
+                            effect::CancelOrdered, effect::BadFrame>;
 using Effects = std::vector<Effect>;  // to be carried out in this order
 
 }  // namespace liminal::broker

@@ -153,8 +153,8 @@ void NodeLoop::run() {
 
 void NodeLoop::turn() {
   // Descriptors may have been short before; they are tried again once a turn.
-  if (control_wanted_ && !control_) open(control_);
-  if (data_wanted_ && !data_) open(data_);
+  if (control_wanted_ && !control_) open_control();
+  if (data_wanted_ && !data_) open_data();
   std::vector<net::DealerSocket*> sockets;  // as receive() reads them
   if (data_) sockets.push_back(&*data_);
   if (control_) sockets.push_back(&*control_);
@@ -272,11 +272,11 @@ void NodeLoop::carry_out(NodeCore::Effects effects) {
           if constexpr (std::is_same_v<Effect, node_effect::OpenControl>) {
             control_outbox_.clear();
             control_wanted_ = true;
-            open(control_);
+            open_control();
           } else if constexpr (std::is_same_v<Effect, node_effect::OpenData>) {
             data_outbox_.clear();
             data_wanted_ = true;
-            open(data_);
+            open_data();
           } else if constexpr (std::is_same_v<Effect, node_effect::CloseData>) {
             data_outbox_.clear();
             data_wanted_ = false;
@@ -365,11 +365,17 @@ void NodeLoop::end(std::optional<Error> failure) {
   changed_.notify_all();
 }
 
-void NodeLoop::open(std::optional<net::DealerSocket>& socket) {
+// Beats go over it: it must not be the last to notice that a cut healed.
+void NodeLoop::open_control() { open(control_, true); }
+
+void NodeLoop::open_data() { open(data_, false); }
+
+void NodeLoop::open(std::optional<net::DealerSocket>& socket, bool steady_retries) {
   socket.reset();
   auto opened = net::DealerSocket::connect(context_, settings_.endpoint,
                                            {.zmtp_heartbeat_timeout = settings_.core.reap_after,
-                                            .linger = std::chrono::milliseconds{100}});
+                                            .linger = std::chrono::milliseconds{100},
+                                            .steady_retries = steady_retries});
   if (opened) {
     socket.emplace(std::move(*opened));
   } else {

@@ -120,7 +120,9 @@ class NodeLoop {
   void carry_out(node_effect::Refused effect);
   void carry_out(node_effect::CancelConversation effect);
   void tell_records(TimePoint now);
-  void open(std::optional<net::DealerSocket>& socket);
+  void open_control();
+  void open_data();
+  void open(std::optional<net::DealerSocket>& socket, bool steady_retries);
   void send_data(net::Parts parts);
   void drain_outbox();
   [[nodiscard]] Duration time_to_wait(TimePoint now) const;

@@ -59,6 +59,11 @@ std::optional<RoutingNumber> ConnectionTable::routing(ConnectionId connection) c
   return found->second.routing;
 }
 
+int ConnectionTable::descriptor(ConnectionId connection) const {
+  const auto found = connections_.find(connection);
+  return found == connections_.end() || found->second.closing ? -1 : found->second.fd;
+}
+
 void ConnectionTable::unreachable(ConnectionId connection) { close(connection); }
 
 void ConnectionTable::close(ConnectionId connection) {

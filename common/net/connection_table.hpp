@@ -39,6 +39,9 @@ class ConnectionTable {
   /// nullopt if the connection closed or never was.
   [[nodiscard]] std::optional<RoutingNumber> routing(ConnectionId connection) const;
 
+  /// -1 if the connection closed or never was, or if it is not known.
+  [[nodiscard]] int descriptor(ConnectionId connection) const;
+
   /// libzmq no longer knows its routing id, whatever the events say.
   void unreachable(ConnectionId connection);
 

@@ -15,15 +15,16 @@ constexpr int kRefusedPerCallMax = 64;
 // More can only come of a peer that fails at each attempt: what it failed at last says as much.
 constexpr std::size_t kEventsMax = 16;
 
-constexpr int kWatched = ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL |
-                         ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH |
-                         ZMQ_EVENT_DISCONNECTED;
+constexpr int kWatched =
+    ZMQ_EVENT_CONNECTED | ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL |
+    ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH | ZMQ_EVENT_DISCONNECTED;
 
 }  // namespace
 
 class DealerSocket::Impl {
  public:
-  Impl(Socket socket, Monitor monitor) : socket_(std::move(socket)), monitor_(std::move(monitor)) {}
+  Impl(Socket socket, Monitor monitor, bool steady_retries)
+      : socket_(std::move(socket)), monitor_(std::move(monitor)), steady_retries_(steady_retries) {}
 
   Result<void> connect(const std::string& endpoint) {
     if (is_endpoint(endpoint, false)) {
@@ -118,6 +119,7 @@ class DealerSocket::Impl {
   void drain_monitor() {
     if (!monitor_.is_worth_a_look()) return;
     while (const auto event = monitor_.next()) {
+      if (event->what == ZMQ_EVENT_CONNECTED && steady_retries_) retry_steadily(event->value);
       if (phase_ == Phase::kConnecting) on_event_while_connecting(event->what);
       if (phase_ == Phase::kConnected && event->what == ZMQ_EVENT_DISCONNECTED) {
         phase_ = Phase::kClosed;
@@ -152,6 +154,7 @@ class DealerSocket::Impl {
 
   Socket socket_;
   Monitor monitor_;  // after the socket: it ends first
+  bool steady_retries_;
   Phase phase_ = Phase::kConnecting;
   bool failure_told_ = false;  // of the connection that is shaking hands
   std::deque<Event> events_;
@@ -172,7 +175,8 @@ Result<DealerSocket> DealerSocket::connect(NetContext& context, const std::strin
   auto monitor = Monitor::start(context, *socket, kWatched);
   if (!monitor) return tl::unexpected(monitor.error());
 
-  auto impl = std::make_unique<Impl>(std::move(*socket), std::move(*monitor));
+  auto impl =
+      std::make_unique<Impl>(std::move(*socket), std::move(*monitor), limits.steady_retries);
   if (auto connected = impl->connect(endpoint); !connected) {
     return tl::unexpected(connected.error());
   }

@@ -55,6 +55,7 @@ struct SocketLimits {
   Duration zmtp_heartbeat_interval = std::chrono::seconds{5};
   Duration zmtp_heartbeat_timeout = std::chrono::seconds{20};  // only reaps dead sockets
   Duration linger = Duration::zero();  // how long what was sent outlives a DealerSocket
+  bool steady_retries = false;         // of a DealerSocket, as RouterSocket::retry_steadily()
 };
 
 /// The broker's door: a ROUTER on one or more endpoints, with its monitor. Endpoints are
@@ -95,6 +96,12 @@ class RouterSocket {
   /// Queues the message or refuses it at once, whole. Errors: kWouldBlock (parts stay as they
   /// were), kPeerUnreachable, kTransport.
   [[nodiscard]] Result<void> send(ConnectionId connection, Parts& parts);
+
+  /// For a connection whose messages are few and must come soon after a cut has healed: what is
+  /// lost is sent again each 200 ms or so, seven times, where TCP by itself would double its wait
+  /// each time. Its congestion control becomes the simplest one, which suits little traffic alone.
+  /// Nothing changes where the connection is closed, no TCP, or of another kernel than Linux.
+  void retry_steadily(ConnectionId connection);
 
   /// Returns when a message or a closing may wait, the waker was notified or `timeout` passed
   /// (rounded up to milliseconds; at most a second, so that ended pipes are reaped).

@@ -1,7 +1,10 @@
 #include "common/net/zmq_access.hpp"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -220,6 +223,16 @@ bool is_endpoint(const std::string& endpoint, bool listening) {
   const auto [end, error] = std::from_chars(port.begin(), port.end(), number);
   return error == std::errc{} && end == port.end() && number >= (listening ? 0 : 1) &&
          number <= 65535;
+}
+
+void retry_steadily([[maybe_unused]] int fd) noexcept {
+#ifdef TCP_THIN_LINEAR_TIMEOUTS
+  // bbr, for one, never counts as in slow start's end, and with it no timeout stays as it is.
+  constexpr std::string_view kHeedsTimeouts = "reno";
+  const int on = 1;
+  ::setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, kHeedsTimeouts.data(), kHeedsTimeouts.size());
+  ::setsockopt(fd, IPPROTO_TCP, TCP_THIN_LINEAR_TIMEOUTS, &on, sizeof on);
+#endif
 }
 
 void choose_ip_version(Socket& socket, const std::string& endpoint) {

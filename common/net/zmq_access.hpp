@@ -158,6 +158,10 @@ void apply(Socket& socket, const SocketLimits& limits);
 /// Whether `endpoint` is tcp://HOST:PORT or ipc://PATH, as far as libzmq does not say: it takes any
 /// number for a port and wraps it around. Ports * and 0 are for listening only.
 [[nodiscard]] bool is_endpoint(const std::string& endpoint, bool listening);
+/// See RouterSocket::retry_steadily(). `fd` may have closed, or be another connection's by now:
+/// it is libzmq's, and its I/O thread does not wait for us.
+void retry_steadily(int fd) noexcept;
+
 /// Allows IPv6 for this endpoint if it is one: elsewhere 127.0.0.1 would become ::ffff:127.0.0.1,
 /// and "localhost" the ::1 where no broker listens.
 void choose_ip_version(Socket& socket, const std::string& endpoint);

@@ -21,9 +21,8 @@ std::string line_of(int number) { return "line " + std::to_string(number); }
 
 }  // namespace
 
-HostCluster::HostCluster(const Words& nodes, const Words& broker_options, const Ipv4Settings& ipv4)
+HostCluster::HostCluster(const Words& nodes, const Words& broker_options)
     : network_(with_hub_and_desk(nodes)) {
-  for (const auto& [name, value] : ipv4) network_.set_ipv4(name, value);
   static int count = 0;
   mark_ = std::to_string(::getpid()) + "-h" + std::to_string(++count);
   Words words{program("liminal-broker"), "--listen", "tcp://" + network_.address("hub") + ":*",

@@ -28,11 +28,7 @@ class HostCluster {
  public:
   using Words = std::vector<std::string>;
 
-  /// What set_ipv4() sets on all hosts before anything starts there.
-  using Ipv4Settings = std::map<std::string, std::string>;
-
-  explicit HostCluster(const Words& nodes, const Words& broker_options = {},
-                       const Ipv4Settings& ipv4 = {});
+  explicit HostCluster(const Words& nodes, const Words& broker_options = {});
 
   [[nodiscard]] HostNetwork& network() { return network_; }
   [[nodiscard]] Process& broker() { return *broker_; }

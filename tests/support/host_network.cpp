@@ -182,12 +182,6 @@ void HostNetwork::lose(double percent) {
   apply();
 }
 
-void HostNetwork::set_ipv4(const std::string& name, const std::string& value) {
-  for (const auto& [host, its] : hosts_) {
-    its.space.run("echo " + value + " >/proc/sys/net/ipv4/" + name);
-  }
-}
-
 void HostNetwork::unplug(const std::string& host) {
   (void)at(host);
   switch_.run("ip link set " + port_of(host) + " down");

@@ -63,10 +63,6 @@ class HostNetwork {
   /// Of the frames between any two hosts so many are lost at random, in each direction.
   void lose(double percent);
 
-  /// Has every host's kernel go by `value`, for connections and listeners made from now on; `name`
-  /// is one below net.ipv4, e.g. `tcp_congestion_control`.
-  void set_ipv4(const std::string& name, const std::string& value);
-
   /// Takes the cable out of the switch: as cut(), but the host's own kernel sees that the link is
   /// down.
   void unplug(const std::string& host);

@@ -162,6 +162,17 @@ TEST_F(MembershipTest, AResumeWithinTheGraceIsNoDeathAndTellsTheWholeLivingList)
   EXPECT_TRUE(among<effect::NodeDown>(pass(5s, {&a, &b})).empty());
 }
 
+TEST_F(MembershipTest, EachControlConnectionIsNamedAsTheOneThatCarriesBeatsAndNoOther) {
+  const std::vector<effect::CarriesBeats> first{{conn(20)}}, next{{conn(25)}};
+  const Effects joining = control(conn(20), join_frame("b", 2));
+  EXPECT_EQ(among<effect::CarriesBeats>(joining), first);
+  const auto welcome = told_to<control::Welcome>(conn(20), joining).at(0);
+  const Effects attaching = control(conn(21), control::Attach{welcome.token});
+  EXPECT_TRUE(among<effect::CarriesBeats>(attaching).empty());
+  (void)core.on_closed(conn(20), now);
+  EXPECT_EQ(among<effect::CarriesBeats>(control(conn(25), join_frame("b", 2))), next);
+}
+
 TEST_F(MembershipTest, AResumeOfASuspectNodeTellsItTheWelcomeBeforeTheChangeThatItCauses) {
   Joined a = join("a", 1);
   const Joined b = join("b", 2);
