@@ -20,18 +20,27 @@ inline broker::BrokerCore::Settings quick_broker() {
   return settings;
 }
 
+/// What a broker keeps for a connection that does not read.
+struct BrokersBounds {
+  int queued_messages = net::SocketLimits{}.queued_messages_max;  // by libzmq; then
+  std::size_t outbox_bytes = std::size_t{64} * 1024 * 1024;
+};
+
 /// Runs until it is stopped, or goes; then what it counted can be looked at.
 class RunningBroker {
  public:
   explicit RunningBroker(broker::BrokerCore::Settings settings = quick_broker(),
                          const std::string& listen = "tcp://127.0.0.1:*",
-                         Duration beat_interval = std::chrono::milliseconds{250}) {
-    auto door = net::RouterSocket::bind(context_, {listen}, {});
+                         Duration beat_interval = std::chrono::milliseconds{250},
+                         BrokersBounds bounds = {}) {
+    auto door = net::RouterSocket::bind(context_, {listen},
+                                        {.queued_messages_max = bounds.queued_messages});
     if (!door) throw std::runtime_error{door.error().detail};
     endpoint_ = door->endpoints().at(0);
     loop_.emplace(*std::move(door),
                   broker::BrokerCore{std::move(settings), Random{1}, clock_.now()}, clock_, waker_,
-                  broker::BrokerLoop::Settings{.beat_interval = beat_interval});
+                  broker::BrokerLoop::Settings{.beat_interval = beat_interval,
+                                               .outbox_bytes_max = bounds.outbox_bytes});
     thread_ = std::thread{[this] { loop_->run(); }};
   }
   ~RunningBroker() { stop(); }
