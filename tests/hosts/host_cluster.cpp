@@ -41,10 +41,13 @@ Process& HostCluster::add_node(const std::string& name, const Words& services,
   for (const auto& service : services) words.insert(words.end(), {"--service", service});
   words.insert(words.end(), options.begin(), options.end());
   auto& node = nodes_[name];
-  node.reset();  // the one before ends first
-  node = std::make_unique<Process>(
-      network_.on(name, words),
-      Process::Setup{.environment = {"LIMINAL_TEST_MARK=" + mark_ + "-" + name}});
+  node.reset();  // the one before ends first, and what it left running: below() finds none of it
+  const std::string mark = mark_ + "-" + name;
+  if (!eventually([&] { return marked(mark).empty(); })) {
+    throw std::runtime_error{"something of the node before still runs: " + name};
+  }
+  node = std::make_unique<Process>(network_.on(name, words),
+                                   Process::Setup{.environment = {"LIMINAL_TEST_MARK=" + mark}});
   const std::string ready = node->line();
   if (ready != "ready node " + name) throw std::runtime_error{"the node said: " + ready};
   return *node;
@@ -53,7 +56,7 @@ Process& HostCluster::add_node(const std::string& name, const Words& services,
 HostCluster::Words HostCluster::command(const Words& words) const {
   Words all{program("liminal"), words[0], "--broker", endpoint_};
   all.insert(all.end(), words.begin() + 1, words.end());
-  return network_.on("desk", all);
+  return network_.on("desk", patient(std::move(all)));
 }
 
 Finished HostCluster::run(const Words& words, std::string input) const {
@@ -62,7 +65,8 @@ Finished HostCluster::run(const Words& words, std::string input) const {
 
 std::string HostCluster::told_of(const std::string& node, const std::string& key) const {
   const std::string status =
-      Process{network_.on("hub", {program("liminal"), "status", "--broker", endpoint_, "--json"})}
+      Process{network_.on("hub",
+                          patient({program("liminal"), "status", "--broker", endpoint_, "--json"}))}
           .finish()
           .out;
   const auto name = status.find("{\"name\":\"" + node + "\"");

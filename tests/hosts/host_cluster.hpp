@@ -37,7 +37,7 @@ class HostCluster {
   /// Starts a node on the host of its name and waits until it is ready.
   Process& add_node(const std::string& name, const Words& services, const Words& options = {});
 
-  /// `liminal words[0] --broker ENDPOINT words[1]...`, on `desk`.
+  /// `liminal words[0] --broker ENDPOINT words[1]...`, on `desk`, patient by default.
   [[nodiscard]] Words command(const Words& words) const;
   Finished run(const Words& words, std::string input = {}) const;
 

@@ -60,9 +60,13 @@ Process& Cluster::start_node(const std::string& name, const Words& services, con
   for (const auto& service : services) words.insert(words.end(), {"--service", service});
   words.insert(words.end(), options.begin(), options.end());
   auto& node = nodes_[name];
-  node.reset();  // the one before ends first
-  node = std::make_unique<Process>(
-      words, Process::Setup{.environment = {"LIMINAL_TEST_MARK=" + mark_ + "-" + name}});
+  node.reset();  // the one before ends first, and what it left running: below() finds none of it
+  const std::string mark = mark_ + "-" + name;
+  if (!eventually([&] { return marked(mark).empty(); })) {
+    throw std::runtime_error{"something of the node before still runs: " + name};
+  }
+  node = std::make_unique<Process>(words,
+                                   Process::Setup{.environment = {"LIMINAL_TEST_MARK=" + mark}});
   return *node;
 }
 
@@ -76,7 +80,13 @@ Process& Cluster::add_node(const std::string& name, const Words& services, const
 Cluster::Words Cluster::command(const Words& words) const {
   Words all{program("liminal"), words[0], "--broker", endpoint_};
   all.insert(all.end(), words.begin() + 1, words.end());
-  return all;
+  return patient(std::move(all));
+}
+
+std::vector<std::string> patient(std::vector<std::string> command) {
+  command.insert(command.begin(),
+                 {"/usr/bin/env", "LIMINAL_CONNECT_TIMEOUT=30s", "LIMINAL_TIMEOUT=30s"});
+  return command;
 }
 
 Finished Cluster::run(const Words& words, std::string input) const {

@@ -38,8 +38,9 @@ TEST(RouteToNext, TwoNodesAreKilledAtWorkAndOneAnswerComes) {
       {"ask", "work", "x", "--on-crash", "route-to-next", "--timeout", "60s", "--json"})};
   std::vector<std::string> left = kNodes;
   for (int i = 0; i < 2; ++i) {
-    ASSERT_TRUE(eventually([&] { return !at_work(cluster, left).empty(); }, 20s)) << ask.log();
-    const std::string victim = at_work(cluster, left);
+    std::string victim;
+    ASSERT_TRUE(eventually([&] { return !(victim = at_work(cluster, left)).empty(); }))
+        << ask.log();
     cluster.node(victim).signal(SIGKILL);
     left.erase(std::find(left.begin(), left.end(), victim));
   }
@@ -66,9 +67,10 @@ void kill_two_nodes_and_the_broker_between(Broker broker) {
       {"ask", "work", "x", "--on-crash", "route-to-next", "--timeout", "90s", "--json"})};
   std::vector<std::string> left = kNodes;
   const auto await_work = [&] {
-    EXPECT_TRUE(eventually([&] { return !at_work(cluster, left).empty(); }, 20s * kSlack))
+    std::string node;
+    EXPECT_TRUE(eventually([&] { return !(node = at_work(cluster, left)).empty(); }, 20s * kSlack))
         << ask.log();
-    return at_work(cluster, left);
+    return node;
   };
   const auto kill = [&](const std::string& victim) {
     if (victim.empty()) return;
@@ -156,9 +158,16 @@ TEST(RouteToNext, WithNoNodeLeftTheReasonSaysSo) {
 
 TEST(RouteToNext, RepliesOfAConversationComeOnceAndInOrderThoughNodesDie) {
   Cluster cluster;
-  for (const std::string& node : kNodes) cluster.add_node(node, {"upper=exec:tr a-z A-Z"});
+  const Folder folder;
+  // Line 30 is not answered before the first node is killed, line 80 not before the second.
+  const auto held = [&](const std::string& number) {
+    return "until test $n -lt " + number + " || test -e " + folder.path(number) +
+           "; do sleep 0.02; done; ";
+  };
+  const std::string upper = "upper=exec:read line n; " + held("30") + held("80") + "echo LINE $n";
+  for (const std::string& node : kNodes) cluster.add_node(node, {upper});
   Process converse{cluster.command({"converse", "upper", "--on-crash", "route-to-next", "--timeout",
-                                    "30s", "--max-attempts", "5"}),
+                                    "60s", "--max-attempts", "5"}),
                    {.more_input = true}};
   std::string lines;
   for (int i = 0; i < 150; ++i) lines += "line " + std::to_string(i) + "\n";
@@ -168,10 +177,15 @@ TEST(RouteToNext, RepliesOfAConversationComeOnceAndInOrderThoughNodesDie) {
     ASSERT_EQ(converse.line(), "LINE " + std::to_string(i));
     if (i != 20 && i != 70) continue;
     // Whoever has children beside its minder is at it.
-    const auto busy = std::find_if(kNodes.begin(), kNodes.end(), [&](const std::string& node) {
-      return cluster.node(node).running() && cluster.below(node).size() > 1;
-    });
-    if (busy != kNodes.end()) cluster.node(*busy).signal(SIGKILL);
+    auto busy = kNodes.end();
+    ASSERT_TRUE(eventually([&] {
+      busy = std::find_if(kNodes.begin(), kNodes.end(), [&](const std::string& node) {
+        return cluster.node(node).running() && cluster.below(node).size() > 1;
+      });
+      return busy != kNodes.end();
+    }));
+    cluster.node(*busy).signal(SIGKILL);
+    (void)folder.file(std::to_string(i + 10), "");
   }
   EXPECT_TRUE(printed(converse.finish(), ""));
 }

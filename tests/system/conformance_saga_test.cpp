@@ -85,7 +85,7 @@ class Saga : public ::testing::TestWithParam<Where> {
   }
 
   Folder folder;
-  Cluster cluster;
+  Cluster cluster{{"--recovery", "0s"}};  // who is not offered is not waited for
 };
 INSTANTIATE_TEST_SUITE_P(, Saga, ::testing::Values(Where::kOneNode, Where::kThreeNodes),
                          [](const auto& where) {
@@ -173,7 +173,7 @@ TEST_P(Saga, ASecondSignalDoesNotWait) {
   const auto second = converse.signal(SIGINT);
   const auto ended = converse.finish();
   EXPECT_EQ(ended.code, 130);
-  EXPECT_LT(ms_between(second, ended.at), 2000 * kSlack);
+  EXPECT_LT(ms_between(second, ended.at), 10'000);
   EXPECT_TRUE(exists("charge"));
   for (const std::string name : {"ship", "charge"}) {
     EXPECT_TRUE(eventually([&] { return cluster.below(home(name), "sleep").empty(); }, 20s))
@@ -184,13 +184,13 @@ TEST_P(Saga, ASecondSignalDoesNotWait) {
 TEST_P(Saga, TheDeadlineEndsItByItsPolicy) {
   start({writes("reserve"), writes("charge"), never_ships()});
   const auto begun = SteadyClock::now();
-  const auto failed = Process{saga({"--deadline", "2s"}), {.input = kOrder}}.finish();
-  EXPECT_TRUE(says(failed, 5, {"error: ConversationTimeout: ", "2s"}));
-  EXPECT_GE(ms_between(begun, failed.at), 2000);
-  EXPECT_LT(ms_between(begun, failed.at), 5000 * kSlack);
+  const auto failed = Process{saga({"--deadline", "8s"}), {.input = kOrder}}.finish();
+  EXPECT_TRUE(says(failed, 5, {"error: ConversationTimeout: ", "8s"}));
+  EXPECT_GE(ms_between(begun, failed.at), 8000);
+  EXPECT_LT(ms_between(begun, failed.at), 20'000);
   EXPECT_TRUE(exists("charge")) << "Fail undoes nothing";
   const auto undone_again =
-      Process{saga({"--deadline", "2s", "--on-crash", "compensate"}), {.input = kOrder}}.finish();
+      Process{saga({"--deadline", "8s", "--on-crash", "compensate"}), {.input = kOrder}}.finish();
   EXPECT_TRUE(says(undone_again, 7, {"error: Compensated: ", "timeout"}));
   EXPECT_EQ(undone(), "charge\nreserve\n");
   EXPECT_TRUE(eventually([&] { return cluster.below(home("ship"), "sleep").empty(); }));
@@ -224,7 +224,7 @@ TEST_P(Saga, BadOptionsAreNamed) {
   const auto twice = cluster.run({"converse", "ship", "ship"}, "ship\tx\n");
   EXPECT_TRUE(failed_with(twice, 2, {"'ship'"}));
   const auto nobody =
-      cluster.run({"converse", "reserve", "refund", "--timeout", "3s"}, "reserve\tx\n");
+      cluster.run({"converse", "reserve", "refund", "--timeout", "30s"}, "reserve\tx\n");
   EXPECT_TRUE(failed_with(nobody, 4, {"NoService", "refund"}));
   EXPECT_FALSE(exists("reserve")) << "a service that nobody offers costs no half-done work";
 }

@@ -196,7 +196,8 @@ TEST(ConverseEnds, AtASignalAlthoughNobodyReadsItsOutput) {
       SCOPED_TRACE(command + options);
       const std::string name = command + (options.empty() ? "" : "-json");
       Process process{{"/bin/sh", "-c",
-                       "exec " + program("liminal") + " " + command + " echo --broker " +
+                       "LIMINAL_CONNECT_TIMEOUT=30s LIMINAL_TIMEOUT=30s exec " +
+                           program("liminal") + " " + command + " echo --broker " +
                            cluster.endpoint() + " --name " + name + options + " < " + line}};
       std::string id;
       EXPECT_TRUE(eventually([&] { return !(id = conversation_of(cluster, name)).empty(); }));

@@ -2,25 +2,22 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <fstream>
 #include <sstream>
 #include <string>
 
+#include "tests/support/source_dir.hpp"
 #include "tests/system/cluster.hpp"
 
 namespace liminal::test {
 namespace {
 
-constexpr const char* kText = "/usr/share/common-licenses/GPL-3";
-
 TEST(Converse, ATextThroughACommandEqualsTheCommandLineForLine) {
-  std::ostringstream text;
-  text << std::ifstream{kText}.rdbuf();
-  ASSERT_GT(text.str().size(), 10'000u) << kText;
+  const std::string text = contents(source_path("LICENSE"));
+  ASSERT_GT(text.size(), 10'000u);
   Cluster cluster;
   cluster.add_node("a", {"upper=exec:tr a-z A-Z"});
-  EXPECT_TRUE(printed(cluster.run({"converse", "upper", "--timeout", "30s"}, text.str()),
-                      shell("tr a-z A-Z", text.str()).out));
+  Process converse{cluster.command({"converse", "upper", "--timeout", "30s"}), {.input = text}};
+  EXPECT_TRUE(printed(converse.finish(110s), shell("tr a-z A-Z", text).out));
 }
 
 TEST(Converse, RepliesComeInTheOrderOfTheRequestsWhateverTheWindow) {
@@ -50,17 +47,17 @@ TEST(Converse, ATimeoutSaysThatTheMailboxIsFull) {
   Cluster cluster;
   cluster.add_node("a", {"slow=exec:sleep 20"}, {"--mailbox-max", "1"});
   EXPECT_TRUE(failed_with(
-      cluster.run({"converse", "slow", "--timeout", "2s"}, "1\n2\n3\n"), 5,
-      {"ConversationTimeout", "no reply to line 1 within 2s: ", "mailbox is full, deferred"}));
+      cluster.run({"converse", "slow", "--timeout", "6s"}, "1\n2\n3\n"), 5,
+      {"ConversationTimeout", "no reply to line 1 within 6s: ", "mailbox is full, deferred"}));
 }
 
 TEST(Converse, ATimeoutNamesItsLineAndTheTimeThatWasGiven) {
   Cluster cluster;
   cluster.add_node("a", {"picky=exec:read x; test \"$x\" = b && sleep 600; echo \"$x\""});
-  const auto ended = cluster.run({"converse", "picky", "--timeout", "1500ms"}, "a\nb\n");
+  const auto ended = cluster.run({"converse", "picky", "--timeout", "6s"}, "a\nb\n");
   EXPECT_EQ(ended.code, 5);
   EXPECT_EQ(ended.out, "a\n");
-  EXPECT_NE(ended.err.find("no reply to line 2 within 1500ms"), ended.err.npos) << ended.err;
+  EXPECT_NE(ended.err.find("no reply to line 2 within 6s"), ended.err.npos) << ended.err;
 }
 
 TEST(Converse, ABlankLineIsAnEmptyPayloadAndTheLastLineNeedsNoNewline) {

@@ -17,7 +17,7 @@ TEST(Ending, BrokerAndNodeEndWithZeroWhenTold) {
     EXPECT_TRUE(printed(cluster.run({"ask", "cat", "x"}), "x"));
     node.signal(number);
     EXPECT_EQ(node.finish().code, 0) << node.log();
-    EXPECT_TRUE(eventually([&] { return cluster.below("a").empty(); }, 5s)) << "the minder ends";
+    EXPECT_TRUE(eventually([&] { return cluster.below("a").empty(); })) << "the minder ends";
     EXPECT_NE(cluster.run({"status", "--json"}).out.find("\"state\":\"left\""), std::string::npos);
     cluster.broker().signal(number);
     EXPECT_EQ(cluster.broker().finish().code, 0) << cluster.broker().log();
@@ -51,7 +51,7 @@ TEST(Ending, ANodeToldToEndWhileItWorksIsACrashWithReasonShutdown) {
   node.signal(SIGTERM);
   EXPECT_TRUE(failed_with(ask.finish(), 6, {"error: ParticipantCrashed: ", "shutdown"}));
   EXPECT_EQ(node.finish().code, 0) << node.log();
-  EXPECT_TRUE(eventually([&] { return cluster.below("a").empty(); }, 5s));
+  EXPECT_TRUE(eventually([&] { return cluster.below("a").empty(); }));
 }
 
 TEST(Ending, ANodeFindsTheBrokersSuccessorAndServesAgain) {
@@ -88,13 +88,14 @@ TEST(Ending, FiftyConversationsLeaveTheNodeAsItWas) {
     const std::string payload = "request " + std::to_string(i);
     ASSERT_TRUE(printed(cluster.run({"ask", "cat", payload}), payload));
   }
-  EXPECT_TRUE(eventually(settled, 5s));
+  EXPECT_TRUE(eventually(settled));
   EXPECT_EQ(children_of(node.pid()).size(), 1u);
-  EXPECT_TRUE(eventually([&] { return open_descriptors_of(node.pid()) <= node_before + 2; }, 5s))
+  EXPECT_TRUE(eventually([&] { return open_descriptors_of(node.pid()) <= node_before + 2; }))
       << node_before << " before, " << open_descriptors_of(node.pid()) << " after";
-  EXPECT_TRUE(eventually(
-      [&] { return open_descriptors_of(cluster.broker().pid()) <= broker_before + 2; }, 5s))
-      << broker_before << " before, " << open_descriptors_of(cluster.broker().pid()) << " after";
+  EXPECT_TRUE(eventually([&] {
+    return open_descriptors_of(cluster.broker().pid()) <= broker_before + 2;
+  })) << broker_before
+      << " before, " << open_descriptors_of(cluster.broker().pid()) << " after";
   const auto status = cluster.run({"status", "--json"});
   EXPECT_TRUE(eventually([&] {
     return cluster.run({"status", "--json"}).out.find("\"participants\":0") != std::string::npos;

@@ -78,7 +78,7 @@ TEST(Wait, ReturnsWhenTheNodeOrServiceComes) {
 
 TEST(Wait, OutOfTimeIsExitFive) {
   Cluster cluster;
-  EXPECT_TRUE(failed_with(cluster.run({"wait", "nobody", "--timeout", "300ms"}), 5,
+  EXPECT_TRUE(failed_with(cluster.run({"wait", "nobody", "--timeout", "5s"}), 5,
                           {"error: ConversationTimeout: ", "nobody"}));
 }
 
