@@ -5,6 +5,7 @@
 
 #include <cstdio>
 #include <functional>
+#include <stdexcept>
 #include <string>
 
 #include "tests/hosts/host_cluster.hpp"
@@ -22,7 +23,7 @@ const HostCluster::Words kServices{"slow=exec:sleep 600", "echo=echo"};
 class CutsTest : public HostsTest {
  protected:
   /// Has `fault` befall node b while a receiver waits for it: known by its heartbeats alone, not
-  /// before the bound, and within a tenth of it.
+  /// before the bound, and within a tenth of it. The last echo may have come two beats before.
   void expect_known(const std::function<void(HostNetwork&)>& fault,
                     const std::function<void(HostNetwork&)>& repair) {
     HostCluster cluster{{"b"}, kQuick};
@@ -33,31 +34,59 @@ class CutsTest : public HostsTest {
       fault(cluster.network());
       const auto after = SteadyClock::now();
       const auto ended = ask->finish();
-      const double took = ms_between(before, ended.at);
       const double detection = number_after(ended.out, "detection_ms");
-      std::printf("cut to the end of ask: %.1f ms, detection_ms %.1f; the cut took %.1f ms\n", took,
-                  detection, ms_between(before, after));
+      std::printf("detection_ms %.1f\n", detection);
       EXPECT_EQ(ended.code, 6) << ended.err;
       EXPECT_NE(ended.out.find("\"source\":\"heartbeats missed\""), std::string::npos) << ended.out;
       EXPECT_GE(detection, kDownAfterMs);
-      EXPECT_GE(ms_between(after, ended.at), kDownAfterMs - 2 * kBeatMs);
       repair(cluster.network());
-      const double bound = kDownAfterMs * (1 + 0.1 * kSlack);
-      return detection <= bound && took <= bound;
+      return detection <= kDownAfterMs * (1 + 0.1 * kSlack) &&
+             known_within(before, after, ended, kDownAfterMs, 2 * kBeatMs, 0);
     };
     EXPECT_TRUE(best_of_three(trial)) << "within down-after and a tenth";
+  }
+
+  /// An ask ended `bound_ms` after a cut that took effect at some time from `before` to `after`:
+  /// not earlier by more than `early_ms`, not later by more than a tenth and `late_ms`.
+  static bool known_within(SteadyClock::time_point before, SteadyClock::time_point after,
+                           const Finished& ended, double bound_ms, double early_ms,
+                           double late_ms) {
+    std::printf("the end of ask: %.1f ms after the cut, which took %.1f ms\n",
+                ms_between(after, ended.at), ms_between(before, after));
+    return ms_between(before, ended.at) >= bound_ms - early_ms &&
+           ms_between(after, ended.at) <= bound_ms * (1 + 0.1 * kSlack) + late_ms;
+  }
+
+  /// Nobody was declared dead, and node b is who it was.
+  static bool nobody_lost(HostCluster& cluster, const std::string& incarnation) {
+    const bool lost = cluster.told_of("b", "incarnation") != incarnation ||
+                      cluster.told_of("b", "state") != "joined" ||
+                      times_said(cluster.node("b"), "fenced") != 0 ||
+                      times_said(cluster.broker(), " down") != 0;
+    if (lost) {
+      std::printf("somebody was lost.\nnode b: %s\nbroker: %s\n", cluster.node("b").log().c_str(),
+                  cluster.broker().log().c_str());
+    }
+    return !lost;
+  }
+
+  /// Does what disturbs the cluster while node b works on a request. A conversation in it that
+  /// cannot go on is a failure of the test unless somebody was lost.
+  template <class Disturb>
+  static bool nobody_is_lost_by(HostCluster& cluster, const Disturb& disturb) {
+    const std::string incarnation = cluster.told_of("b", "incarnation");
+    const auto ask = cluster.ask_slow("b");
+    try {
+      disturb();
+    } catch (const std::runtime_error&) {
+      if (nobody_lost(cluster, incarnation)) throw;
+      return false;
+    }
+    return nobody_lost(cluster, incarnation) && ask->running();
   }
 };
 
 void heal(HostNetwork& network) { network.heal(); }
-
-/// Nobody was declared dead, and node b is who it was.
-void expect_nobody_lost(HostCluster& cluster, const std::string& incarnation) {
-  EXPECT_EQ(cluster.told_of("b", "incarnation"), incarnation) << cluster.node("b").log();
-  EXPECT_EQ(cluster.told_of("b", "state"), "joined");
-  EXPECT_EQ(times_said(cluster.node("b"), "fenced"), 0) << cluster.node("b").log();
-  EXPECT_EQ(times_said(cluster.broker(), " down"), 0) << cluster.broker().log();
-}
 
 TEST_F(CutsTest, ASilentCutIsKnownToTheReceiverAfterDownAfter) {
   expect_known([](HostNetwork& network) { network.cut("b"); }, heal);
@@ -79,35 +108,39 @@ TEST_F(CutsTest, AnUnpluggedCableIsKnownAsSoon) {
 }
 
 TEST_F(CutsTest, WithTheDefaultsASilentCutIsKnownAfterThreeSeconds) {
-  HostCluster cluster{{"b"}};
-  cluster.add_node("b", kServices);
-  const auto ask = cluster.ask_slow("b");
-  const auto before = SteadyClock::now();
-  cluster.network().cut("b");
-  const auto ended = ask->finish();
-  EXPECT_EQ(ended.code, 6) << ended.err;
-  EXPECT_NE(ended.out.find("\"source\":\"heartbeats missed\""), std::string::npos) << ended.out;
-  EXPECT_GE(ms_between(before, ended.at), 2'500);
-  EXPECT_LE(ms_between(before, ended.at), 3'000 * (1 + 0.1 * kSlack));
+  EXPECT_TRUE(best_of_three([] {
+    HostCluster cluster{{"b"}};
+    cluster.add_node("b", kServices);
+    const auto ask = cluster.ask_slow("b");
+    const auto before = SteadyClock::now();
+    cluster.network().cut("b");
+    const auto after = SteadyClock::now();
+    const auto ended = ask->finish();
+    EXPECT_EQ(ended.code, 6) << ended.err;
+    EXPECT_NE(ended.out.find("\"source\":\"heartbeats missed\""), std::string::npos) << ended.out;
+    EXPECT_GE(number_after(ended.out, "detection_ms"), 3'000);
+    return known_within(before, after, ended, 3'000, 500, 300);
+  })) << "after down-after, and within a tenth of it";
 }
 
 TEST_F(CutsTest, ShorterThanTheBoundAgainAndAgainKillNobody) {
-  HostCluster cluster{{"b"}, kQuick};
-  cluster.add_node("b", kServices);
-  const std::string incarnation = cluster.told_of("b", "incarnation");
-  EchoTalk talk{cluster};
-  const auto ask = cluster.ask_slow("b");
-  for (int i = 0; i < 5; ++i) {
-    talk.say(500);
-    cluster.network().cut("b");
-    keep_it_so(300ms);
-    cluster.network().heal();
-    talk.say(500);
-    talk.read_all();
-  }
-  EXPECT_TRUE(ask->running()) << ask->log();
-  talk.finish();
-  expect_nobody_lost(cluster, incarnation);
+  EXPECT_TRUE(best_of_three([] {
+    HostCluster cluster{
+        {"b"}, {"--down-after", "4s", "--suspect-after", "1s", "--beat-interval", "100ms"}};
+    cluster.add_node("b", kServices);
+    return nobody_is_lost_by(cluster, [&] {
+      EchoTalk talk{cluster};
+      for (int i = 0; i < 3; ++i) {
+        talk.say(500);
+        cluster.network().cut("b");
+        keep_it_so(1'200ms);
+        cluster.network().heal();
+        talk.say(500);
+        talk.read_all();
+      }
+      talk.finish();
+    });
+  }));
 }
 
 /// How long cuts may be that kill nobody. TCP by itself doubles its wait at each try: 0.2 s, 0.6 s,
@@ -121,21 +154,21 @@ struct ForgivenCut {
 class ForgivenCutsTest : public CutsTest, public ::testing::WithParamInterface<ForgivenCut> {};
 
 TEST_P(ForgivenCutsTest, KillNobody) {
-  HostCluster cluster{{"b"}, GetParam().options};
-  cluster.add_node("b", kServices);
-  const std::string incarnation = cluster.told_of("b", "incarnation");
-  const auto ask = cluster.ask_slow("b");
-  for (int i = 0; i < 2; ++i) {
-    cluster.network().cut("b");
-    keep_it_so(GetParam().lasts);
-    cluster.network().heal();
-    EXPECT_TRUE(cluster.eventually_is("b", "joined"));
-    EchoTalk talk{cluster};
-    talk.say(100);
-    talk.finish();
-  }
-  EXPECT_TRUE(ask->running()) << ask->log();
-  expect_nobody_lost(cluster, incarnation);
+  EXPECT_TRUE(best_of_three([] {
+    HostCluster cluster{{"b"}, GetParam().options};
+    cluster.add_node("b", kServices);
+    return nobody_is_lost_by(cluster, [&] {
+      for (int i = 0; i < 2; ++i) {
+        cluster.network().cut("b");
+        keep_it_so(GetParam().lasts);
+        cluster.network().heal();
+        EXPECT_TRUE(cluster.eventually_is("b", "joined"));
+        EchoTalk talk{cluster};
+        talk.say(100);
+        talk.finish();
+      }
+    });
+  }));
 }
 INSTANTIATE_TEST_SUITE_P(Of, ForgivenCutsTest,
                          ::testing::Values(ForgivenCut{"TwoThirdsOfTheDefaultBound", {}, 2'000ms},
@@ -158,15 +191,16 @@ TEST_F(CutsTest, BetweenTwoHostsThatTalkThroughTheBrokersAreNone) {
     talk.read_all();
   } while (SteadyClock::now() < until && !HasFatalFailure());
   talk.finish();
-  expect_nobody_lost(cluster, incarnation);
+  EXPECT_TRUE(nobody_lost(cluster, incarnation));
 }
 
 TEST_F(CutsTest, LongerThanTheBoundFenceTheNodeAndItsOldWorkCountsForNothing) {
   HostCluster cluster{{"b"}, kQuick};
   Folder folder;
   const std::string done = folder.file("done", "");
-  cluster.add_node("b", {"late=exec:sleep 2; echo $LIMINAL_CALL_MESSAGE >>" + done + "; echo late",
-                         "echo=echo"});
+  cluster.add_node(
+      "b",
+      {"late=exec:sleep 15 && echo $LIMINAL_CALL_MESSAGE >>" + done + "; echo late", "echo=echo"});
   const std::string before = cluster.told_of("b", "incarnation");
   Process ask{cluster.command({"ask", "late", "x", "--timeout", "60s"})};
   ASSERT_TRUE(eventually([&] { return !cluster.below("b", "sleep").empty(); })) << ask.log();
@@ -179,7 +213,8 @@ TEST_F(CutsTest, LongerThanTheBoundFenceTheNodeAndItsOldWorkCountsForNothing) {
   })) << cluster.node("b").log();
   EXPECT_TRUE(eventually([&] { return times_said(cluster.node("b"), "fenced") == 1; }))
       << cluster.node("b").log();
-  EXPECT_TRUE(eventually([&] { return cluster.below("b", "sleep").empty(); }, 5s));
+  EXPECT_TRUE(eventually([&] { return cluster.below("b", "sleep").empty(); }));
+  EXPECT_EQ(contents(done), "") << "it was ended, it did not come to its end";
   EXPECT_TRUE(printed(cluster.run({"ask", "echo", "x"}), "x"));
   // Nobody took it for a second death.
   EXPECT_EQ(times_said(cluster.broker(), "heartbeats missed"), 1) << cluster.broker().log();
@@ -212,25 +247,27 @@ TEST_F(CutsTest, OfTheBrokersOwnHostDeclareNobodyDead) {
   keep_it_so(3s);
   cluster.network().heal();
   talk.finish();
-  expect_nobody_lost(cluster, incarnation);
+  EXPECT_TRUE(nobody_lost(cluster, incarnation));
 }
 
 // A third and more of the nodes silent at once says more of the network than of them: they get the
 // bound once more. The receiver is told all the same.
 TEST_F(CutsTest, OfMostHostsAtOnceAreBelievedAfterTwiceTheBound) {
-  HostCluster cluster{{"a", "b", "c", "d"}, kQuick};
-  cluster.add_node("a", {"other=echo"});
-  for (const std::string name : {"b", "c", "d"}) {
-    cluster.add_node(name, {name == "b" ? "slow=exec:sleep 600" : "idle=echo"});
-  }
-  const auto ask = cluster.ask_slow("b");
-  cluster.network().cut_all({"b", "c", "d"});
-  const auto cut = SteadyClock::now();
-  const auto ended = ask->finish();
-  EXPECT_EQ(ended.code, 6) << ended.err;
-  EXPECT_GE(ms_between(cut, ended.at), 2 * kDownAfterMs - 2 * kBeatMs - 100);
-  EXPECT_LE(ms_between(cut, ended.at), 2 * kDownAfterMs * (1 + 0.1 * kSlack) + kBeatMs);
-  EXPECT_EQ(cluster.told_of("a", "state"), "joined");
+  EXPECT_TRUE(best_of_three([] {
+    HostCluster cluster{{"a", "b", "c", "d"}, kQuick};
+    cluster.add_node("a", {"other=echo"});
+    for (const std::string name : {"b", "c", "d"}) {
+      cluster.add_node(name, {name == "b" ? "slow=exec:sleep 600" : "idle=echo"});
+    }
+    const auto ask = cluster.ask_slow("b");
+    const auto before = SteadyClock::now();
+    cluster.network().cut_all({"b", "c", "d"});
+    const auto after = SteadyClock::now();
+    const auto ended = ask->finish();
+    EXPECT_EQ(ended.code, 6) << ended.err;
+    return known_within(before, after, ended, 2 * kDownAfterMs, 2 * kBeatMs + 100, kBeatMs) &&
+           cluster.told_of("a", "state") == "joined";
+  }));
 }
 
 TEST_F(CutsTest, OfOneHostAreNotNoticedByConversationsOfAnother) {

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -14,14 +15,22 @@
 namespace liminal::test {
 namespace {
 
+constexpr const char* kPython = "/usr/bin/python3";
+
 class HostNetworkTest : public HostsTest {
  protected:
+  void SetUp() override {
+    HostsTest::SetUp();
+    if (!IsSkipped() && ::access(kPython, X_OK) != 0) GTEST_SKIP() << "there is no " << kPython;
+  }
+
   /// `from` can send a datagram to `to`, which says so; asked `times` times.
   int arrived(HostNetwork& network, const std::string& from, const std::string& to, int times) {
     const std::string& address = network.address(to);
-    Process receiver{network.on(to, {"/usr/bin/python3", "-c",
+    Process receiver{network.on(to, {kPython, "-c",
                                      "import socket,sys\n"
                                      "s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM)\n"
+                                     "s.setsockopt(socket.SOL_SOCKET,socket.SO_RCVBUF,212992)\n"
                                      "s.bind(('" +
                                          address +
                                          "',0)); s.settimeout(10)\n"
@@ -36,7 +45,7 @@ class HostNetworkTest : public HostsTest {
     const std::string port = receiver.line();
     const auto send = [&](const std::string& host, const std::string& what, int count) {
       const auto ended =
-          Process{network.on(host, {"/usr/bin/python3", "-c",
+          Process{network.on(host, {kPython, "-c",
                                     "import socket,time\n"
                                     "s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM)\n"
                                     "for i in range(" +
@@ -78,10 +87,11 @@ TEST_F(HostNetworkTest, AOneWayCutLosesOneWayOnly) {
 
 TEST_F(HostNetworkTest, LossIsTheShareThatWasAskedFor) {
   HostNetwork network{{"a", "b"}};
+  EXPECT_EQ(arrived(network, "a", "b", 1), 1);  // they know each other's hardware addresses
   network.lose(20);
-  const int got = arrived(network, "a", "b", 1000);
-  EXPECT_GT(got, 720);  // some 6 standard deviations
-  EXPECT_LT(got, 880);
+  const int got = arrived(network, "a", "b", 500);  // so many that one socket holds them all
+  EXPECT_GT(got, 346);                              // 6 standard deviations
+  EXPECT_LT(got, 454);
   network.lose(0);
   EXPECT_EQ(arrived(network, "a", "b", 100), 100);
 }
@@ -119,21 +129,32 @@ TEST_F(HostNetworkTest, NothingIsLeftOfARunThatWasKilled) {
   int ends[2];
   ASSERT_EQ(::pipe(ends), 0);
   const pid_t run = ::fork();
+  ASSERT_GE(run, 0);
   if (run == 0) {
-    HostNetwork network{{"a", "b"}};
-    Process on_a{network.on("a", {"/bin/cat"}), {.more_input = true}};
-    Process on_b{network.on("b", {"/bin/cat"}), {.more_input = true}};
-    const pid_t pids[] = {on_a.pid(), on_b.pid()};
-    if (::write(ends[1], pids, sizeof pids) == sizeof pids) ::pause();
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    try {
+      HostNetwork network{{"a", "b"}};
+      Process on_a{network.on("a", {"/bin/cat"}), {.more_input = true}};
+      Process on_b{network.on("b", {"/bin/cat"}), {.more_input = true}};
+      const pid_t pids[] = {on_a.pid(), on_b.pid()};
+      if (::write(ends[1], pids, sizeof pids) == sizeof pids) ::pause();
+    } catch (...) {  // nothing but an end of ours may leave this copy of the test
+    }
     ::_exit(1);
   }
+  ::close(ends[1]);  // so that its end is seen
   pid_t pids[2] = {};
   ASSERT_EQ(::read(ends[0], pids, sizeof pids), static_cast<ssize_t>(sizeof pids));
   ::kill(run, SIGKILL);
   ASSERT_EQ(::waitpid(run, nullptr, 0), run);
   // With its processes gone nothing holds a namespace, and the kernel takes all of it back.
-  EXPECT_TRUE(eventually([&] { return ::kill(pids[0], 0) != 0 && ::kill(pids[1], 0) != 0; }));
-  for (const int end : ends) ::close(end);
+  EXPECT_TRUE(eventually([&] {
+    for (const auto& process : all_processes()) {
+      if ((process.pid == pids[0] || process.pid == pids[1]) && process.state != 'Z') return false;
+    }
+    return true;
+  }));
+  ::close(ends[0]);
 }
 
 }  // namespace

@@ -53,7 +53,7 @@ bool enter_user_namespace() {
 }
 
 std::optional<std::string> find_reason() {
-  for (const std::string tool : {"ip", "bridge", "nft", "ss", "nsenter"}) {
+  for (const std::string tool : {"ip", "bridge", "nft", "ss", "/usr/bin/nsenter"}) {
     const auto found = shell(kPath + ("command -v " + tool));
     if (found.code != 0) return "there is no " + tool;
   }
