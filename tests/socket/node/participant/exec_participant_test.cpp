@@ -73,11 +73,11 @@ TEST_F(ExecParticipantTest, ARequestThatExpiresWhileItRunsIsKilledAndTheNextOneS
       "slow=exec:read x; test $x = fast && echo $x && exit; trap '' TERM; sleep 1000 & sleep 1000");
   Envelope late = request(1, "slow\n");
   const auto begin_at = clock.now();
-  late.deadline = begin_at + std::chrono::milliseconds{300};
+  late.deadline = begin_at + std::chrono::seconds{5};
   auto [asker, answers] = begin("slow", {late, request(2, "fast\n"), request(3, "fast\n")});
   ASSERT_TRUE(test::eventually([this] { return sleepers() == 2; }));
   ASSERT_EQ(answers.wait_for(std::chrono::seconds{30}), std::future_status::ready);
-  EXPECT_GE(clock.now() - begin_at, std::chrono::milliseconds{300});
+  EXPECT_GE(clock.now() - begin_at, std::chrono::seconds{5});
   EXPECT_THAT(answers.get(), ElementsAre("1: expired", "2: fast\n", "3: fast\n"));
   EXPECT_TRUE(test::eventually([this] { return sleepers() == 0; }));
 }
@@ -174,15 +174,16 @@ TEST_F(CompensationTest, AServiceWithoutOneCrashesRatherThanSayItHasUndone) {
 // The next command starts when the killed one is gone: one at a time means one.
 TEST_F(ExecParticipantTest, TwoCommandsOfOneParticipantNeverRunTogether) {
   const std::string file = ::testing::TempDir() + "liminal-" + mark;
+  ::unlink(file.c_str());
   serve("alone=exec:read x; test \"$x\" = run && { echo $$ > " + file +
         "; exec sleep 1000; }; kill -0 $(cat " + file + ") 2>&- && echo together || echo alone");
-  for (std::uint64_t i = 0; i < 5; ++i) {
+  for (std::uint64_t i = 0; i < 3; ++i) {
     Envelope late = request(1, "run\n");
-    late.deadline = clock.now() + std::chrono::milliseconds{100};
+    late.deadline = clock.now() + std::chrono::seconds{2};
     EXPECT_THAT(ask("alone", {late, request(2, "look\n")}),
                 ElementsAre("1: expired", "2: alone\n"));
+    EXPECT_EQ(::unlink(file.c_str()), 0) << "the first command ran";
   }
-  ::unlink(file.c_str());
 }
 
 }  // namespace

@@ -120,10 +120,10 @@ TEST_F(PipeParticipantTest, ARequestThatExpiresInTheChildsHandsIsAnsweredAndItsL
   serve("gated=pipe:head -c 5 >/dev/null; until test -e " + gate +
         "; do :; done; printf '\\0\\0\\0\\1L'; exec cat");
   auto [asker, answers] =
-      begin("gated", {due_in(request(1, "1"), 500ms), due_in(request(2, "2"), 510ms),
+      begin("gated", {due_in(request(1, "1"), 2s), due_in(request(2, "2"), 2010ms),
                       request(3, "three"), request(4, "four")});
   // The first two are answered by their deadlines alone; the third waits for the child.
-  EXPECT_EQ(answers.wait_for(600ms), std::future_status::timeout);
+  EXPECT_EQ(answers.wait_for(4s), std::future_status::timeout);
   EXPECT_EQ(registry->late_replies(), 0u);
   { const Descriptor made{::open(gate.c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0600)}; }
   ASSERT_EQ(answers.wait_for(30s), std::future_status::ready);
@@ -142,8 +142,8 @@ TEST_F(PipeParticipantTest, AChildThatNeverAnswersLetsEachRequestExpire) {
 TEST_F(PipeParticipantTest, ACrashAfterADeadlineIsStillACrash) {
   const std::string gate = ::testing::TempDir() + "liminal-" + mark;
   serve("dies=pipe:head -c 5 >/dev/null; until test -e " + gate + "; do :; done; exit 9");
-  auto [asker, answers] = begin("dies", {due_in(request(1, "1"), 500ms), request(2, "2")});
-  EXPECT_EQ(answers.wait_for(600ms), std::future_status::timeout);
+  auto [asker, answers] = begin("dies", {due_in(request(1, "1"), 2s), request(2, "2")});
+  EXPECT_EQ(answers.wait_for(4s), std::future_status::timeout);
   { const Descriptor made{::open(gate.c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0600)}; }
   ASSERT_EQ(answers.wait_for(30s), std::future_status::ready);
   EXPECT_THAT(answers.get(), ElementsAre("1: expired", "exit: exit status 9"));

