@@ -161,7 +161,7 @@ void ConversationProcess::on_message(Context& context, message::Received receive
     return hear(std::move(inputs));
   }
   if (!linked_.contains(received.from) ||
-      inbox_.answers_of(received.from) >= config_->requests_max) {
+      inbox_.answers_of(received.from) >= config_->requests_max + kLateAnswersMax) {
     cell_->count_dropped_answer();
     context.dead_letter(DeadLetterCause::kLateReply, received.from, context.self(),
                         received.envelope);

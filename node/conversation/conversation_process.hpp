@@ -37,8 +37,9 @@ namespace liminal {
 /// However it ends, nobody is left waiting for it.
 ///
 /// Bounds: waiters_max calls; inputs that wait to be decided: for handles elsewhere waiters_max,
-/// and what they took back; answers of each participant requests_max, since there can be no more
-/// honest ones.
+/// and what they took back; answers of each participant requests_max, since no more requests are
+/// open, and kLateAnswersMax for those that were given up, whose places others have taken: beyond
+/// it any answer is dropped, counted and a dead letter.
 class ConversationProcess final : public Process {
  public:
   /// `timeline` may be empty: nobody keeps what happens. `ended` is called once, when it is over or
@@ -52,6 +53,9 @@ class ConversationProcess final : public Process {
   void handle(Context& context, Message message) override;
 
  private:
+  /// What a mailbox of the usual size holds: a participant answers what it has taken.
+  static constexpr std::size_t kLateAnswersMax = 4096;
+
   void on_message(Context& context, message::Received received);
   void on_message(Context& context, message::Exited exited);
   void on_message(Context&, message::Down down);

@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "common/base/random.hpp"
@@ -27,14 +28,19 @@ class Toy final : public Process {
     const Envelope& request = received->envelope;
     got_.emplace_back(request.payload.view());
     if (request.payload.view() == "silent") return;
-    context.send(received->from, {.kind = EnvelopeKind::kReply,
-                                  .id = context.new_message_id(),
-                                  .conversation = request.conversation,
-                                  .parent = request.id,
-                                  .payload = request.payload});
+    held_.push_back(request);
+    if (request.payload.view() == "held") return;
+    for (const Envelope& each : std::exchange(held_, {})) {
+      context.send(received->from, {.kind = EnvelopeKind::kReply,
+                                    .id = context.new_message_id(),
+                                    .conversation = each.conversation,
+                                    .parent = each.id,
+                                    .payload = each.payload});
+    }
   }
 
  private:
+  std::vector<Envelope> held_;  // until one comes that is not
   std::vector<std::string>& got_;
 };
 
@@ -120,6 +126,27 @@ TEST_F(WithdrawnHere, AReplyThatItsConversationKeptAtTheEndIsDropped) {
   EXPECT_FALSE(cell->has_archive());
 }
 
+// Its participant answers more at once than may be open: what is out of time costs no other reply.
+TEST_F(WithdrawnHere, LateAnswersTakeNoPlaceOfThoseThatAreWaitedFor) {
+  int late = 0;
+  for (std::size_t i = 0; i < kRequestsMax; ++i) {
+    handle->start_ask(Payload{"held"}, {.deadline = Duration{1s}},
+                      [&](const Outcome& o) { late += o ? 0 : 1; });
+  }
+  run();
+  now += 2s;
+  run();
+  ASSERT_EQ(late, 4);
+  std::size_t replies = 0;
+  for (std::size_t i = 0; i < kRequestsMax; ++i) {
+    handle->start_ask(Payload{i + 1 < kRequestsMax ? "held" : "now"}, {},
+                      [&](const Outcome& o) { replies += o ? 1 : 0; });
+  }
+  run();
+  EXPECT_EQ(replies, kRequestsMax);
+  EXPECT_EQ(handle->query_state().counters.answers_dropped, kRequestsMax);
+}
+
 /// Threads that block, with workers.
 class WithdrawnByThreads : public WithdrawnHere {
  protected:
@@ -147,7 +174,9 @@ TEST_F(WithdrawnByThreads, NoRaceOfATimeoutWithTheAcceptanceLeavesARequestBehind
   SCOPED_TRACE(::testing::Message() << "seed " << kSeed);
   Random random{kSeed};
   int accepted = 0, given_up = 0;
-  for (int i = 0; i < 2000; ++i) {
+  // As many as some seconds allow: where nobody has time for them each takes some ten milliseconds.
+  const TimePoint until = clock.now() + 10s;
+  for (int i = 0; i < 2000 && clock.now() < until; ++i) {
     const Duration patience{static_cast<Duration::rep>(random.below(60'000))};
     const auto sent = handle->send(Payload{"x"}, {}, patience);
     if (sent) {
