@@ -11,7 +11,10 @@
 #include <algorithm>
 #include <fstream>
 #include <map>
+#include <memory>
+#include <optional>
 #include <set>
+#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
@@ -160,12 +163,26 @@ class Soak : public ::testing::Test {
       start(down_);
       down_.clear();
     }
-    if (!down_.empty() || now < next_kill_) return;
+    if (!down_.empty() || now < next_kill_ || !all_are_there()) return;
     down_ = kNodes[random_.below(kNodes.size())];
+    for (const auto& member : client_->directory().snapshot()->members) {
+      if (member.name.value() == down_) killed_ = member.incarnation;
+    }
     cluster_.node(down_).signal(SIGKILL);
     back_at_ = now + kDownFor;
     next_kill_ = now + kKillEach / 2 + below(kKillEach);
     ++kills_;
+  }
+
+  /// So that there is always another node: as the client sees it, the last one killed is back.
+  [[nodiscard]] bool all_are_there() const {
+    const auto directory = client_->directory().snapshot();
+    return std::all_of(kNodes.begin(), kNodes.end(), [&](const std::string& name) {
+      return std::any_of(directory->members.begin(), directory->members.end(), [&](const auto& m) {
+        return m.name.value() == name && m.state == MemberState::kJoined &&
+               m.incarnation != killed_;
+      });
+    });
   }
 
   [[nodiscard]] std::size_t still_open() const {
@@ -182,7 +199,8 @@ class Soak : public ::testing::Test {
   std::unique_ptr<Node> client_;
   std::vector<Slot> slots_{kOpen};
   std::vector<Ended> ended_;
-  std::string down_;  // the node that is
+  std::string down_;                   // the node that is
+  std::optional<Incarnation> killed_;  // what it was, or the last one
   SteadyClock::time_point next_kill_ = SteadyClock::now() + kKillEach, back_at_{};
   std::size_t opened_ = 0, asked_ = 0, outcomes_ = 0, kills_ = 0;
 };
@@ -234,6 +252,7 @@ TEST_F(Soak, EveryConversationEndsDecidedAndNothingIsLeft) {
     drive(true);
     kill_and_restart();
   }
+  EXPECT_GT(kills_, 0U);
   EXPECT_GT(still_open(), kOpen * 9 / 10) << "open at once";
   if (!down_.empty()) start(down_);
   const auto decided_by = SteadyClock::now() + kDeciding;
