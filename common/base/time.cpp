@@ -32,7 +32,7 @@ bool reads_all(std::string_view text, Number& number) {
 
 TimePoint SystemClock::now() const {
   timespec ts{};
-  ::clock_gettime(CLOCK_MONOTONIC, &ts);
+  ::clock_gettime(CLOCK_BOOTTIME, &ts);
   return TimePoint{std::chrono::seconds{ts.tv_sec} + std::chrono::nanoseconds{ts.tv_nsec}};
 }
 

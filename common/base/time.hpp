@@ -29,7 +29,9 @@ class Clock {
   [[nodiscard]] virtual TimePoint now() const = 0;
 };
 
-/// CLOCK_MONOTONIC: a jump of the wall clock changes nothing.
+/// CLOCK_BOOTTIME: a jump of the wall clock changes nothing, and the time for which the host slept
+/// counts. What the kernel or the library waits for (poll, condition variables) does not count it:
+/// such a wait is for a duration, ends late by the sleep, and is cut where that matters.
 class SystemClock final : public Clock {
  public:
   [[nodiscard]] TimePoint now() const override;

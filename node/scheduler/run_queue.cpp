@@ -77,8 +77,8 @@ ProcessPtr RunQueue::take_or_sleep(unsigned worker, TimePoint now,
 
 void RunQueue::sleep(std::unique_lock<std::mutex>& lock, Worker& self, TimePoint now,
                      std::optional<TimePoint> next_timer) {
-  // A wait is cut into pieces: the library's own clock overflows near Duration::max().
-  constexpr Duration kLongest = std::chrono::hours(1);
+  // A wait is cut into pieces: while the host sleeps it does not go on, but the timer's time does.
+  constexpr Duration kLongest = std::chrono::seconds(1);
   TimePoint until = next_timer.value_or(TimePoint::max());
   if (anybody_runs()) until = std::min(until, now + kGlance);
 

@@ -1,7 +1,14 @@
 // Durations as people write them, read exactly, and the one clock.
 #include "common/base/time.hpp"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sched.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <string>
 
 #include "common/base/random.hpp"
 
@@ -83,6 +90,49 @@ TEST(SystemClockTest, NeverGoesBack) {
     ASSERT_GE(now, last);
     last = now;
   }
+}
+
+TimePoint boot_time() {
+  timespec ts{};
+  EXPECT_EQ(::clock_gettime(CLOCK_BOOTTIME, &ts), 0);
+  return TimePoint{std::chrono::seconds{ts.tv_sec} + std::chrono::nanoseconds{ts.tv_nsec}};
+}
+
+TEST(SystemClockTest, IsTheTimeSinceBoot) {
+  const SystemClock clock;
+  const TimePoint before = boot_time();
+  const TimePoint now = clock.now();
+  EXPECT_LE(before, now);
+  EXPECT_LE(now, boot_time());
+}
+
+// In a time namespace whose host slept for ten minutes more: CLOCK_MONOTONIC knows nothing of it.
+TEST(SystemClockTest, GoesOnWhileTheHostSleeps) {
+  enum Exit : int { kFollows = 0, kDoesNot = 1, kCannotTell = 2 };
+  const TimePoint before = SystemClock{}.now();
+  const pid_t child = ::fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    if (::unshare(CLONE_NEWTIME) != 0 && ::unshare(CLONE_NEWUSER | CLONE_NEWTIME) != 0) {
+      ::_exit(kCannotTell);
+    }
+    const std::string slept = "boottime 600 0";
+    const int offsets = ::open("/proc/self/timens_offsets", O_WRONLY | O_CLOEXEC);
+    if (::write(offsets, slept.data(), slept.size()) != static_cast<ssize_t>(slept.size())) {
+      ::_exit(kCannotTell);
+    }
+    const pid_t sleeper = ::fork();  // the first process that is in it
+    if (sleeper < 0) ::_exit(kCannotTell);
+    if (sleeper == 0) ::_exit(SystemClock{}.now() - before >= 600s ? kFollows : kDoesNot);
+    int status = 0;
+    ::waitpid(sleeper, &status, 0);
+    ::_exit(WIFEXITED(status) ? WEXITSTATUS(status) : static_cast<int>(kDoesNot));
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  ASSERT_TRUE(WIFEXITED(status));
+  if (WEXITSTATUS(status) == kCannotTell) GTEST_SKIP() << "no time namespace can be had here";
+  EXPECT_EQ(WEXITSTATUS(status), kFollows);
 }
 
 }  // namespace
