@@ -320,8 +320,8 @@ void NodeLoop::carry_out(NodeCore::Effects effects) {
             spdlog::warn("connection to the broker at {} lost; connecting again",
                          settings_.endpoint);
           } else if constexpr (std::is_same_v<Effect, node_effect::BrokerSilent>) {
-            spdlog::warn("nothing heard for {:.0f} ms on a connection that stands: given up",
-                         to_ms(e.last_heard));
+            spdlog::warn("nothing heard for {:.0f} ms on a connection that stands: given up{}",
+                         to_ms(e.last_heard), e.data_only ? " (that for data alone)" : "");
           } else if constexpr (std::is_same_v<Effect, node_effect::Fenced>) {
             recorder_.fenced(e.old_incarnation);
             spdlog::warn("fenced: {}; remote links broken, incarnation {} becomes {}", e.why,

@@ -19,6 +19,8 @@ class BeatBook {
   /// The number of the beat that is being sent now; they count from 1.
   [[nodiscard]] std::uint64_t record_sent(TimePoint now);
 
+  /// The number of the newest that was sent; 0: none was.
+  [[nodiscard]] std::uint64_t newest() const { return newest_; }
   [[nodiscard]] bool was_sent(std::uint64_t number) const { return number <= newest_; }
 
   /// Sent since the newest echo; at most `unechoed_max`.

@@ -189,6 +189,7 @@ bool NodeCore::addressed_rightly(const SessionFrame& frame, const RouteFrom& rou
 NodeCore::Effects NodeCore::on_frame(std::string_view header, std::string_view bytes,
                                      TimePoint now) {
   Effects effects;
+  data_watch_.heard(now);
   const auto route = wire::decode_route_from(header);
   if (!route) {
     ++counters_.malformed_frames;
@@ -373,6 +374,12 @@ NodeCore::Effects NodeCore::advance(TimePoint now) {
     effects.push_back(OpenControl{});
   } else if (const auto silent = control_silent_at(); silent && now >= *silent) {
     give_up_control(now, effects);
+  } else if (stands_on_control()) {
+    if (const auto due = data_watch_.silent_at(); due && now >= *due) give_up_data(now, effects);
+    if (const auto due = data_watch_.ask_at(); due && now >= *due) {
+      data_watch_.asked(now, beats_.newest());
+      send_attach(effects);
+    }
   }
   for (auto& [incarnation, peer] : peers_) {
     const auto due = peer.session.next_deadline();
@@ -408,6 +415,10 @@ std::optional<TimePoint> NodeCore::next_deadline() const {
   consider(leave_deadline_);
   consider(isolated_at());
   consider(control_silent_at());
+  if (stands_on_control()) {
+    consider(data_watch_.ask_at());
+    consider(data_watch_.silent_at());
+  }
   if (attached_ && stands_on_control()) {
     for (const auto& [incarnation, peer] : peers_) consider(peer.session.next_deadline());
   }

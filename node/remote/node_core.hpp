@@ -24,6 +24,7 @@
 #include "common/wire/control.hpp"
 #include "common/wire/data.hpp"
 #include "node/dead_letters/dead_letter.hpp"
+#include "node/remote/data_watch.hpp"
 #include "node/remote/departed.hpp"
 #include "node/remote/directory.hpp"
 #include "node/remote/remote_ties.hpp"
@@ -106,9 +107,10 @@ struct Unsuitable {
 };
 /// The broker could not be reached any more; the node tries again.
 struct Interrupted {};
-/// A control connection that stands is given up for another; for the log.
+/// A connection that stands is given up for another: control, or data alone; for the log.
 struct BrokerSilent {
   Duration last_heard;
+  bool data_only = false;
 };
 /// The node had to give up its incarnation and joins anew with another.
 struct Fenced {
@@ -150,6 +152,9 @@ using NodeEffect =
 /// A control connection that stands but brings no echo of its beats for the cluster's down_after is
 /// given up for another one, long before ZMTP notices; nobody is dead for it. While no control
 /// connection stands there is no lease: peers may be told of this node's end within the grace.
+///
+/// A data connection on which the broker does not answer, while it echoes beats, is given up alone:
+/// within one and a half times down_after of the last that came on it (DataWatch).
 ///
 /// A node that was declared down, or found no broker for `isolation_timeout`, is fenced: its ties
 /// break with noconnection on its own side too, and it joins anew under a fresh incarnation.
@@ -270,6 +275,10 @@ class NodeCore {
   /// When the control connection is given up unless something is heard on it.
   [[nodiscard]] std::optional<TimePoint> control_silent_at() const;
   void give_up_control(TimePoint now, Effects& effects);
+  void open_data(TimePoint now, Effects& effects);
+  void give_up_data(TimePoint now, Effects& effects);
+  /// On the data connection: to attach it, or to hear whether it still carries anything.
+  void send_attach(Effects& effects) const;
   void welcomed(control::Welcome welcome, TimePoint now, Effects& effects);
   void begin_epoch(Effects& effects);
   void remember_missing(const std::map<Incarnation, Member>& listed, bool new_epoch, TimePoint now);
@@ -343,6 +352,7 @@ class NodeCore {
   std::map<std::uint64_t, TimePoint> told_after_at_;  // of each beat that may yet be echoed
   std::optional<TimePoint> beat_due_;
   bool turn_asked_ = false;
+  DataWatch data_watch_;  // what it says counts while stands_on_control()
 
   /// A beat that is behind all records up to this number, on the connection that stands.
   struct BeatBehind {

@@ -133,7 +133,7 @@ std::optional<TimePoint> NodeCore::control_silent_at() const {
   return std::max(*beats_.unechoed_since(), *control_since_) + cluster_->down_after;
 }
 
-/// With it the data connection, which went the same way: nothing tells that one's silence.
+/// With it the data connection, which most likely went the same way.
 void NodeCore::give_up_control(TimePoint now, Effects& effects) {
   effects.push_back(BrokerSilent{since_heard(EvidenceSource::kHeartbeatsMissed, now).last_heard});
   if (phase_ == Phase::kJoining) {
@@ -141,25 +141,41 @@ void NodeCore::give_up_control(TimePoint now, Effects& effects) {
   }
   lose_control(effects);
   attached_ = false;
+  data_watch_.closed();
   effects.push_back(CloseData{});
+}
+
+void NodeCore::send_attach(Effects& effects) const {
+  effects.push_back(SendOnData{wire::encode(ControlFrame{control::Attach{token_}})});
+}
+
+void NodeCore::open_data(TimePoint now, Effects& effects) {
+  data_watch_.opening(now, beats_.newest());
+  effects.push_back(OpenData{});
+}
+
+void NodeCore::give_up_data(TimePoint now, Effects& effects) {
+  effects.push_back(BrokerSilent{data_watch_.given_up(now), true});
+  auto more = on_data_closed(now);
+  std::move(more.begin(), more.end(), std::back_inserter(effects));
 }
 
 NodeCore::Effects NodeCore::on_data_connected(TimePoint) {
   Effects effects;
-  if (!stands_on_control() || attached_) return effects;
-  effects.push_back(SendOnData{wire::encode(ControlFrame{control::Attach{token_}})});
+  if (stands_on_control() && !attached_) send_attach(effects);
   return effects;
 }
 
-NodeCore::Effects NodeCore::on_data_closed(TimePoint) {
+NodeCore::Effects NodeCore::on_data_closed(TimePoint now) {
   Effects effects;
   attached_ = false;
+  data_watch_.closed();
   if (phase_ == Phase::kJoined) {
     phase_ = Phase::kAttaching;
     publish(effects);
     effects.push_back(Interrupted{});
   }
-  if (stands_on_control()) effects.push_back(OpenData{});
+  if (stands_on_control()) open_data(now, effects);
   return effects;
 }
 
@@ -212,6 +228,7 @@ NodeCore::Effects NodeCore::on_control(std::string_view bytes, TimePoint now) {
 
 NodeCore::Effects NodeCore::on_data_control(std::string_view bytes, TimePoint now) {
   Effects effects;
+  data_watch_.heard(now);
   auto frame = wire::decode_control(bytes);
   if (!frame) {
     ++counters_.malformed_frames;
@@ -267,6 +284,7 @@ void NodeCore::welcomed(control::Welcome welcome, TimePoint now, Effects& effect
   version_ = welcome.version;
   token_ = welcome.token;
   cluster_ = welcome.settings;
+  data_watch_.set_bounds(cluster_->down_after, cluster_->beat_interval);
   recovering_ = welcome.recovering;
   settings_.session.payload_bytes_max = welcome.settings.payload_bytes_max;
   broker_heard_ = now;
@@ -303,7 +321,7 @@ void NodeCore::welcomed(control::Welcome welcome, TimePoint now, Effects& effect
   } else if (attached_) {  // only the control connection had been lost
     attached(now, effects);
   } else {
-    effects.push_back(OpenData{});
+    open_data(now, effects);
   }
 }
 
@@ -342,6 +360,7 @@ void NodeCore::count_reports(bool new_epoch) {
 }
 
 void NodeCore::attached(TimePoint now, Effects& effects) {
+  data_watch_.attached(now);
   if (!attached_) {
     attached_ = true;
     for (auto& [incarnation, peer] : peers_) {
@@ -375,6 +394,7 @@ void NodeCore::heard_echo(std::uint64_t number, Effects& effects) {
   if (arrived) effects.push_back(RecordsArrived{*arrived});
   const auto sent = beats_.record_echo(number);
   if (!sent) return;
+  data_watch_.echoed(number);
   broker_heard_ = std::max(*broker_heard_, *sent);
   const auto at = told_after_at_.find(number);
   if (at == told_after_at_.end()) return;
@@ -410,6 +430,7 @@ void NodeCore::fence(std::string why, TimePoint now, Effects& effects) {
   fault_point(FaultPoint::kFencing);
   while (!peers_.empty()) peer_lost(peers_.begin()->first, evidence, effects);
   effects.push_back(Fenced{old, incarnation_, std::move(why)});
+  data_watch_.closed();
   effects.push_back(CloseData{});
 }
 
