@@ -23,12 +23,13 @@ class BeatBook {
   [[nodiscard]] std::uint64_t newest() const { return newest_; }
   [[nodiscard]] bool was_sent(std::uint64_t number) const { return number <= newest_; }
 
+  [[nodiscard]] std::size_t unechoed_max() const { return unechoed_max_; }
   /// Sent since the newest echo; at most `unechoed_max`.
   [[nodiscard]] std::size_t unechoed() const { return unechoed_.size(); }
-  /// When the first of those was sent.
+  /// When the first since the newest echo was sent, remembered or not.
   [[nodiscard]] std::optional<TimePoint> unechoed_since() const {
     if (unechoed_.empty()) return std::nullopt;
-    return unechoed_.front();
+    return unechoed_since_;
   }
 
   /// When the echoed beat was sent, if this echo is newer than all before it and the beat is still
@@ -39,6 +40,7 @@ class BeatBook {
   std::size_t unechoed_max_;
   std::uint64_t newest_ = 0;
   std::deque<TimePoint> unechoed_;  // the last of them is newest_'s
+  TimePoint unechoed_since_{};      // while there are any
 };
 
 }  // namespace liminal

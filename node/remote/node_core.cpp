@@ -285,7 +285,7 @@ NodeCore::Effects NodeCore::on_turn(std::uint32_t participants, std::uint32_t co
   const std::uint64_t number = beats_.record_sent(now);
   mark_records(number);
   told_after_at_.emplace(number, told_after_);
-  if (told_after_at_.size() > kUnechoedBeatsMax) told_after_at_.erase(told_after_at_.begin());
+  if (told_after_at_.size() > beats_.unechoed_max()) told_after_at_.erase(told_after_at_.begin());
   effects.push_back(SendControl{wire::encode(
       ControlFrame{control::NodeBeat{number, broker_beat_, participants, conversations}})});
   return effects;

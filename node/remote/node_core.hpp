@@ -265,7 +265,6 @@ class NodeCore {
     Deferrals<std::pair<Serial, Serial>> deferrals{kDeferredMax};  // by sender and receiver
   };
   static constexpr std::size_t kBeatsBehindMax = 256;
-  static constexpr std::size_t kUnechoedBeatsMax = 1024;
   static constexpr std::size_t kDeferredMax = 65536;  // to one peer; beyond it: rejected
 
   void join(TimePoint now, Effects& effects);
@@ -349,7 +348,7 @@ class NodeCore {
   /// Not earlier than this was sent what the broker last told us: the silence that it counts of us,
   /// once it has heard so, began no earlier.
   TimePoint told_after_ = TimePoint::min();
-  std::map<std::uint64_t, TimePoint> told_after_at_;  // of each beat that may yet be echoed
+  std::map<std::uint64_t, TimePoint> told_after_at_;  // of each beat that beats_ remembers
   std::optional<TimePoint> beat_due_;
   bool turn_asked_ = false;
   DataWatch data_watch_;  // what it says counts while stands_on_control()

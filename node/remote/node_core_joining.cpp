@@ -16,6 +16,8 @@ using namespace node_effect;
 // Those who went and are remembered; as many as a join may report.
 constexpr std::size_t kDepartedMax = wire::kPeersMax;
 constexpr int kPatienceMax = 8;  // times down_after, for a join that nobody answers
+// Twice what a broker may be told (down_after 30 s, beat_interval 10 ms), and more.
+constexpr std::size_t kUnechoedBeatsMax = 8192;
 // Of the envelopes that a lost session leaves, told one by one; the rest is counted.
 constexpr std::size_t kUnsettledTold = 256;
 
@@ -25,6 +27,13 @@ struct Overloaded : Cases... {
 };
 template <class... Cases>
 Overloaded(Cases...) -> Overloaded<Cases...>;
+
+/// An echo that comes when the connection was given up long ago proves nothing any more.
+std::size_t unechoed_beats_max(const ClusterSettings& cluster) {
+  constexpr Duration::rep kMax = kUnechoedBeatsMax;
+  const auto in_time = std::min<Duration::rep>(cluster.down_after / cluster.beat_interval, kMax);
+  return static_cast<std::size_t>(std::min(2 * in_time + 16, kMax));
+}
 
 bool is_there(MemberState state) {
   return state != MemberState::kDown && state != MemberState::kLeft;
@@ -38,7 +47,7 @@ NodeCore::NodeCore(Settings settings, Random random)
       incarnation_(tokens_.next()),
       secret_(tokens_.next()),
       records_stream_(incarnation_.value()),
-      beats_(kUnechoedBeatsMax),
+      beats_(0),
       departed_(kDepartedMax) {}
 
 bool NodeCore::stands_on_control() const {
@@ -129,7 +138,10 @@ std::optional<TimePoint> NodeCore::control_silent_at() const {
   if (phase_ != Phase::kAttaching && phase_ != Phase::kJoined) return std::nullopt;
   const auto enough =
       std::max<Duration::rep>(cluster_->down_after / cluster_->beat_interval / 2, 2);
-  if (beats_.unechoed() < static_cast<std::size_t>(enough)) return std::nullopt;
+  const auto remembered = static_cast<Duration::rep>(beats_.unechoed_max());
+  if (static_cast<Duration::rep>(beats_.unechoed()) < std::min(enough, remembered)) {
+    return std::nullopt;
+  }
   return std::max(*beats_.unechoed_since(), *control_since_) + cluster_->down_after;
 }
 
@@ -342,7 +354,7 @@ void NodeCore::remember_missing(const std::map<Incarnation, Member>& listed, boo
 void NodeCore::begin_epoch(Effects& effects) {
   attached_ = false;
   broker_beat_ = 0;
-  beats_ = BeatBook{kUnechoedBeatsMax};
+  beats_ = BeatBook{unechoed_beats_max(*cluster_)};
   told_after_at_.clear();
   effects.push_back(Lease{TimePoint::min()});
 }
@@ -420,7 +432,7 @@ void NodeCore::fence(std::string why, TimePoint now, Effects& effects) {
   attached_ = false;
   beat_due_.reset();
   turn_asked_ = false;
-  beats_ = BeatBook{kUnechoedBeatsMax};
+  beats_ = BeatBook{0};  // none is sent before the next welcome
   told_after_at_.clear();
   broker_beat_ = 0;
   broker_heard_.reset();
