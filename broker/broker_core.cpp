@@ -211,6 +211,12 @@ Effects BrokerCore::advance(TimePoint now) {
   return take_effects();
 }
 
+Effects BrokerCore::beat(TimePoint now) {
+  move_time_to(now);
+  send_beats();
+  return take_effects();
+}
+
 void BrokerCore::tell_doubt() {
   const auto suspects = std::count_if(nodes_.begin(), nodes_.end(), [](const auto& entry) {
     return entry.second.member.state == MemberState::kSuspect;

@@ -130,8 +130,13 @@ class BrokerCore {
   /// Sends the beats and judges what is due.
   [[nodiscard]] Effects advance(TimePoint now);
 
+  /// Sends the beats, if they are due, and judges nobody: for a loop that must read before it may.
+  [[nodiscard]] Effects beat(TimePoint now);
+
   /// The next time at which advance() has something to do; nullopt if there is none.
   [[nodiscard]] std::optional<TimePoint> next_deadline() const;
+  /// When beat() has something to do.
+  [[nodiscard]] std::optional<TimePoint> next_beat() const { return next_beat_; }
 
   [[nodiscard]] Epoch epoch() const { return epoch_; }
   [[nodiscard]] MembershipVersion version() const { return MembershipVersion{version_}; }

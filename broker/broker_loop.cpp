@@ -8,11 +8,11 @@ namespace {
 
 using std::chrono::milliseconds;
 
-constexpr Duration kWaitMax = std::chrono::seconds{1};  // ended pipes are reaped then
-constexpr Duration kOutboxRetry = milliseconds{5};      // while something waits in an outbox
-constexpr Duration kSettleMax = milliseconds{100};      // after being late
-constexpr Duration kReadMax = std::chrono::seconds{1};  // after that, with more still coming
-constexpr Duration kWaitResolution = milliseconds{1};   // waits are rounded up to it
+constexpr Duration kWaitMax = std::chrono::seconds{1};       // ended pipes are reaped then
+constexpr Duration kOutboxRetry = milliseconds{5};           // while something waits in an outbox
+constexpr Duration kSettleMax = milliseconds{100};           // after being late
+constexpr Duration kSettleAllMax = std::chrono::seconds{1};  // late again, or with more to read
+constexpr Duration kWaitResolution = milliseconds{1};        // waits are rounded up to it
 
 }  // namespace
 
@@ -23,7 +23,7 @@ BrokerLoop::BrokerLoop(net::RouterSocket door, BrokerCore core, const Clock& clo
       clock_(clock),
       waker_(waker),
       settings_(settings),
-      own_lag_(settings.beat_interval, std::min(settings.beat_interval, kSettleMax)),
+      own_lag_(settings.beat_interval, std::min(settings.beat_interval, kSettleMax), kSettleAllMax),
       now_(clock.now()) {}
 
 void BrokerLoop::run() {
@@ -45,11 +45,12 @@ void BrokerLoop::turn() {
   own_lag_.woke(now_);
 
   all_read_ = read_some(now_);
-  if (const auto judge_after = own_lag_.judge_after()) {
-    // a flood must not keep it from its beats for ever
-    const bool read_enough = all_read_ || now_ >= *judge_after + kReadMax;
+  if (own_lag_.judge_after()) {
+    // a flood must not keep it from judging for ever
+    const bool read_enough = all_read_ || now_ >= *own_lag_.judge_by();
     const auto lag = read_enough ? own_lag_.take(now_) : std::nullopt;
-    if (!lag) {  // more may have come meanwhile: read it first
+    if (!lag) {                           // more may have come meanwhile: read it first
+      carry_out(core_.beat(now_), now_);  // judges nobody, and others judge us
       flush_outboxes();
       return;
     }
@@ -68,6 +69,7 @@ void BrokerLoop::wait() {
   if (!outboxes_.empty()) until = std::min(until, now_ + kOutboxRetry);
   if (const auto judge_after = own_lag_.judge_after()) {
     until = std::min(until, *judge_after);
+    if (const auto beat = core_.next_beat()) until = std::min(until, *beat);
   } else if (const auto deadline = core_.next_deadline()) {
     until = std::min(until, *deadline);
   }

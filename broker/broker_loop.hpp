@@ -27,7 +27,8 @@ namespace liminal::broker {
 /// it again), while a control frame, which no node may miss, makes the connection count as closed:
 /// the node resumes on another one and is told everything anew.
 ///
-/// A loop that was late itself reads what waits before it judges anybody.
+/// A loop that was late itself reads what waits before it judges anybody. Its own beats go out
+/// meanwhile, and however often it is late, it judges within little more than a second.
 ///
 /// Thread affinity: run() may be called on another thread than the constructor; it adopts the
 /// socket. stop() from any thread, and from a signal handler.

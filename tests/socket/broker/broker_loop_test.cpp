@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <chrono>
 #include <optional>
 #include <string>
@@ -25,9 +26,40 @@ constexpr ClusterSettings kCluster{.beat_interval = 50ms,
                                    .reconnect_grace = 100ms,
                                    .payload_bytes_max = 1024};
 
+/// Stands still until it is told to go on.
+class SetClock : public Clock {
+ public:
+  [[nodiscard]] TimePoint now() const override { return TimePoint{Duration{now_.load()}}; }
+  void advance(Duration by) { now_.fetch_add(by.count()); }
+
+ private:
+  std::atomic<Duration::rep> now_{Duration{1h}.count()};
+};
+
+/// Of a process that runs for 90 ms and is stopped for 300 ms, again and again.
+class StutteringClock : public Clock {
+ public:
+  [[nodiscard]] TimePoint now() const override {
+    const TimePoint now = real_.now();
+    return now + (now - start_) / 90ms * 300ms;
+  }
+
+ private:
+  SystemClock real_;
+  TimePoint start_ = real_.now();
+};
+
 class BrokerLoopTest : public ::testing::Test {
  protected:
-  void serve(std::size_t outbox_bytes_max = std::size_t{64} * 1024 * 1024) {
+  struct Serving {
+    std::size_t outbox_bytes_max = std::size_t{64} * 1024 * 1024;
+    Duration beat_interval = 1h;  // being later than this is being late
+    int messages_per_turn_max = 256;
+    const Clock* clock = nullptr;
+  };
+  void serve() { serve(Serving{}); }
+  void serve(const Serving& serving) {
+    const Clock& of_loop = serving.clock != nullptr ? *serving.clock : clock;
     net::SocketLimits limits;
     limits.queued_messages_max = 10;
     auto door = net::RouterSocket::bind(context, {"tcp://127.0.0.1:*"}, limits);
@@ -35,8 +67,10 @@ class BrokerLoopTest : public ::testing::Test {
     endpoint = door->endpoints().at(0);
     BrokerCore::Settings settings;
     settings.cluster = kCluster;
-    loop.emplace(*std::move(door), BrokerCore{settings, Random{1}, clock.now()}, clock, waker,
-                 BrokerLoop::Settings{.beat_interval = 1h, .outbox_bytes_max = outbox_bytes_max});
+    loop.emplace(*std::move(door), BrokerCore{settings, Random{1}, of_loop.now()}, of_loop, waker,
+                 BrokerLoop::Settings{.beat_interval = serving.beat_interval,
+                                      .outbox_bytes_max = serving.outbox_bytes_max,
+                                      .messages_per_turn_max = serving.messages_per_turn_max});
     thread = std::thread{[this] { loop->run(); }};
   }
   void TearDown() override {
@@ -95,6 +129,16 @@ class BrokerLoopTest : public ::testing::Test {
       if (auto* wanted = std::get_if<Frame>(&*frame)) return *std::move(wanted);
     }
     return std::nullopt;
+  }
+  /// Whether a node's end is told, as the next change of anybody that is no joining.
+  bool is_told_of_an_end(net::DealerSocket& control) {
+    for (;;) {
+      const auto changes = next<control::Changes>(control);
+      if (!changes) return false;
+      for (const control::Change& change : changes->changes) {
+        if (change.member.state == MemberState::kDown) return true;
+      }
+    }
   }
   using Labels = std::vector<std::pair<std::string, std::string>>;
   std::string join_bytes(const std::string& name, std::uint64_t incarnation, Labels labels = {}) {
@@ -186,8 +230,35 @@ TEST_F(BrokerLoopTest, ALeaveThatWasSentBeforeTheClosingIsNoCrash) {
   }
 }
 
+TEST_F(BrokerLoopTest, BeatsGoOutAlsoWhileItReadsBeforeItJudges) {
+  SetClock set;
+  serve({.beat_interval = 50ms, .clock = &set});
+  auto a = join("a", 1);
+  ASSERT_TRUE(a);
+  const auto first = next<control::BrokerBeat>(a->control);
+  ASSERT_TRUE(first);
+  for (int late = 0; late < 3; ++late) {
+    set.advance(300ms);  // beyond a beat: from here on it settles, and the clock stands still
+    EXPECT_TRUE(next<control::BrokerBeat>(a->control)) << "lateness " << late;
+  }
+  stop();
+  EXPECT_EQ(loop->counters().late, 0u) << "it had not judged yet";
+}
+
+TEST_F(BrokerLoopTest, ALoopThatIsLateAgainAndAgainJudgesAllTheSame) {
+  const StutteringClock stuttering;
+  serve({.beat_interval = 250ms, .clock = &stuttering});
+  auto a = join("a", 1);
+  auto b = join("b", 2);
+  ASSERT_TRUE(a && b);
+  b.reset();
+  EXPECT_TRUE(is_told_of_an_end(a->control));
+  stop();
+  EXPECT_GT(loop->counters().late, 0u);
+}
+
 TEST_F(BrokerLoopTest, APeerThatReadsNothingCostsItsOutboxAndNobodyElse) {
-  serve(256 * 1024);
+  serve({.outbox_bytes_max = 256 * 1024});
   auto a = join("a", 1);
   auto slow = join("slow", 2);
   auto c = join("c", 3);
@@ -207,7 +278,7 @@ TEST_F(BrokerLoopTest, APeerThatReadsNothingCostsItsOutboxAndNobodyElse) {
 }
 
 TEST_F(BrokerLoopTest, APeerThatTakesNoControlFramesIsGivenUpAndJudgedAsClosed) {
-  serve(256 * 1024);
+  serve({.outbox_bytes_max = 256 * 1024});
   auto a = join("a", 1, Labels{{"k1", std::string(16'000, 'x')}, {"k2", std::string(16'000, 'x')}});
   auto mute = join("mute", 2);
   ASSERT_TRUE(a && mute);
