@@ -58,7 +58,7 @@ void BrokerLoop::turn() {
     log_.was_late(*lag);
     core_.observer_late(*lag, now_);
   }
-  if (all_read_) judge_closings(now_);
+  judge_closings(now_);
   carry_out(core_.advance(now_), now_);
   flush_outboxes();
 }
@@ -84,7 +84,10 @@ bool BrokerLoop::read_some(TimePoint now) {
       log_.socket_error(received.error(), now);
       return false;
     }
-    if (!received->has_value()) return true;
+    if (!received->has_value()) {
+      if (door_.is_dry()) return true;
+      continue;
+    }
     take(std::move(**received), now);
   }
   return false;

@@ -70,6 +70,7 @@ void ConnectionTable::close(ConnectionId connection) {
   const auto found = connections_.find(connection);
   if (found == connections_.end() || found->second.closing) return;
   found->second.closing = true;
+  found->second.last_read = reads_;
   closing_.push_back(connection);
   // From here on the descriptor is free for whoever speaks with it next.
   const auto descriptor = descriptors_.find(found->second.fd);
@@ -78,13 +79,34 @@ void ConnectionTable::close(ConnectionId connection) {
   }
 }
 
+void ConnectionTable::read(ConnectionId connection) {
+  ++reads_;
+  if (!closing_.empty()) connections_.at(connection).last_read = reads_;
+}
+
 void ConnectionTable::ran_dry() {
-  for (const ConnectionId id : std::exchange(closing_, {})) {
+  tell_if([](const Connection&) { return true; });
+}
+
+void ConnectionTable::tell_quiet() {
+  const std::uint64_t rounds = 2 * connections_.size() + kQuietMin;
+  tell_if([&](const Connection& each) { return reads_ - each.last_read > rounds; });
+}
+
+void ConnectionTable::tell_overdue() {
+  tell_if([](Connection& each) { return std::exchange(each.overdue, true); });
+}
+
+template <class IsReadOut>
+void ConnectionTable::tell_if(IsReadOut&& is_read_out) {
+  std::erase_if(closing_, [&](ConnectionId id) {
     const auto found = connections_.find(id);
+    if (!is_read_out(found->second)) return false;
     by_routing_.erase(found->second.routing);
     connections_.erase(found);
     closed_.push_back(id);
-  }
+    return true;
+  });
 }
 
 std::vector<ConnectionId> ConnectionTable::take_closed() {

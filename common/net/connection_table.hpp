@@ -18,7 +18,11 @@ using RoutingNumber = std::uint32_t;
 /// which carry the descriptor alone, although descriptors are reused.
 ///
 /// A connection exists from its first message on. Its closing is told once, when everything that
-/// was queued before the event has been read; the owner says so by calling ran_dry().
+/// was queued before the event has been read; the owner says so by calling ran_dry(). Where the
+/// socket never runs dry because of others, it is told when messages of theirs have been read for
+/// so long that one of its own would have been among them (tell_quiet()), and after a bounded time
+/// in any case (tell_overdue()): what others send must neither keep the dead alive nor let this
+/// table grow.
 ///
 /// Where the events leave open whether a descriptor's former or present connection speaks, it
 /// counts as the present one: its closing then shows when another connection speaks with that
@@ -35,6 +39,9 @@ class ConnectionTable {
   /// A new connection. REQUIRES: find(routing) is nullopt, and every event that was there when its
   /// message came has been told to accepted() or disconnected(). `fd` is -1 if unknown.
   ConnectionId add(RoutingNumber routing, int fd);
+  /// A message of this connection was read. REQUIRES: find() or add() gave it since the latest
+  /// closing was told.
+  void read(ConnectionId connection);
 
   /// nullopt if the connection closed or never was.
   [[nodiscard]] std::optional<RoutingNumber> routing(ConnectionId connection) const;
@@ -48,6 +55,16 @@ class ConnectionTable {
   /// Everything that arrived before the latest event has been read.
   void ran_dry();
 
+  /// Tells those of which no message came among the last 2 * connections + kQuietMin that were
+  /// read: libzmq reads from all that have something in turn, one message of each.
+  /// Cost: O(unread closings * log(connections)).
+  void tell_quiet();
+  /// Tells those that were closing at the call before already. The owner calls it at intervals.
+  void tell_overdue();
+
+  /// libzmq looks for news of its I/O threads each hundred messages, at most once a millisecond.
+  static constexpr std::uint64_t kQuietMin = 512;
+
   /// Whether ran_dry() has something to do.
   [[nodiscard]] bool has_unread_closings() const { return !closing_.empty(); }
   /// Whether take_closed() has something to give.
@@ -60,6 +77,8 @@ class ConnectionTable {
     RoutingNumber routing;
     int fd;
     bool closing = false;
+    bool overdue = false;         // was closing at the latest tell_overdue()
+    std::uint64_t last_read = 0;  // while closing: of reads_
   };
   struct Descriptor {
     bool open = false;
@@ -67,6 +86,9 @@ class ConnectionTable {
   };
 
   void close(ConnectionId connection);
+  /// Tells the closing ones for which `is_read_out`, a callable as bool(Connection&), holds.
+  template <class IsReadOut>
+  void tell_if(IsReadOut&& is_read_out);
 
   std::map<ConnectionId, Connection> connections_;
   std::map<RoutingNumber, ConnectionId> by_routing_;
@@ -74,6 +96,7 @@ class ConnectionTable {
   std::vector<ConnectionId> closing_;      // may still have messages queued
   std::vector<ConnectionId> closed_;
   std::uint64_t next_ = 1;
+  std::uint64_t reads_ = 0;
 };
 
 }  // namespace liminal::net

@@ -1,4 +1,5 @@
 #include <array>
+#include <chrono>
 #include <optional>
 #include <string_view>
 #include <utility>
@@ -14,6 +15,11 @@ namespace {
 
 // A flood of refused messages must not keep the owner's turn from ending.
 constexpr int kRefusedPerCallMax = 64;
+
+// A closing is told at the second of these looks if messages of others keep us from knowing that
+// its own are read. Far below any time after which silence is judged, and long enough to read what
+// an honest peer had under way.
+constexpr std::chrono::milliseconds kOverdueLook{500};
 
 // libzmq's own routing ids are a zero and four bytes. A peer may bring an id of its choice; then
 // nobody knows whose mail it would get.
@@ -76,12 +82,16 @@ class RouterSocket::Impl {
 
   Result<std::optional<Incoming>> try_receive() {
     affinity_.check();
+    dry_ = false;
     for (int refused = 0; refused < kRefusedPerCallMax;) {
       auto received = receive(socket_, true);
       if (!received) return tl::unexpected(received.error());
       if (!received->has_value()) {
         connections_.ran_dry();
-        if (!monitor_.is_worth_a_look() || !drain_monitor()) return std::nullopt;
+        if (!monitor_.is_worth_a_look() || !drain_monitor()) {
+          dry_ = true;
+          return std::nullopt;
+        }
         continue;  // a closing: what came before it may have come since
       }
       RawMessage& message = **received;
@@ -94,16 +104,27 @@ class RouterSocket::Impl {
       // Of a message's parts only the last surely carries what libzmq knows of the connection.
       zmq_msg_t* last = PartAccess::of(message.parts.back());
       const char* peer = zmq_msg_gets(last, "Peer-Address");
-      return Incoming{connection_of(*routing, zmq_msg_get(last, ZMQ_SRCFD)),
-                      peer != nullptr ? peer : "unknown", std::move(message.parts)};
+      const ConnectionId connection = connection_of(*routing, zmq_msg_get(last, ZMQ_SRCFD));
+      connections_.read(connection);
+      return Incoming{connection, peer != nullptr ? peer : "unknown", std::move(message.parts)};
     }
     return std::nullopt;
   }
 
   std::vector<ConnectionId> closed() {
     affinity_.check();
+    if (connections_.has_unread_closings()) {
+      connections_.tell_quiet();
+      const auto now = std::chrono::steady_clock::now();
+      if (now >= next_overdue_look_) {
+        connections_.tell_overdue();
+        next_overdue_look_ = now + kOverdueLook;
+      }
+    }
     return connections_.take_closed();
   }
+
+  bool is_dry() const { return dry_; }
 
   Result<void> send(ConnectionId connection, Parts& parts) {
     affinity_.check();
@@ -169,6 +190,8 @@ class RouterSocket::Impl {
   ConnectionTable connections_;
   std::vector<std::string> endpoints_;
   std::uint64_t oversized_messages_ = 0;
+  bool dry_ = false;
+  std::chrono::steady_clock::time_point next_overdue_look_{};
   ThreadAffinity affinity_;
 };
 
@@ -201,6 +224,7 @@ const std::vector<std::string>& RouterSocket::endpoints() const { return impl_->
 Result<std::optional<RouterSocket::Incoming>> RouterSocket::try_receive() {
   return impl_->try_receive();
 }
+bool RouterSocket::is_dry() const { return impl_->is_dry(); }
 std::vector<ConnectionId> RouterSocket::closed() { return impl_->closed(); }
 Result<void> RouterSocket::send(ConnectionId connection, Parts& parts) {
   return impl_->send(connection, parts);

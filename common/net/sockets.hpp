@@ -61,8 +61,9 @@ struct SocketLimits {
 /// The broker's door: a ROUTER on one or more endpoints, with its monitor. Endpoints are
 /// tcp://HOST:PORT, with IPv6 addresses in brackets, or ipc://PATH.
 ///
-/// Each connection has an id of ours, never used twice. closed() tells of each closing once, and
-/// only after everything that the connection had delivered was received.
+/// Each connection has an id of ours, never used twice. closed() tells of each closing once, after
+/// everything that the connection had delivered was received; while others send so much that this
+/// cannot be known, after half a second to a second. What comes of it later has another id.
 ///
 /// Thread affinity: the thread that bound it, or that called adopt() since.
 class RouterSocket {
@@ -89,8 +90,12 @@ class RouterSocket {
   /// chose its own routing id are dropped. Errors: kTransport.
   [[nodiscard]] Result<std::optional<Incoming>> try_receive();
 
-  /// Connections that closed, and from which nothing more will come; each once. Call after
-  /// try_receive() said that none waits; while the socket never runs empty, closings wait too.
+  /// Whether the latest try_receive() found that nothing waits. False where it gave nullopt because
+  /// of many that it dropped.
+  [[nodiscard]] bool is_dry() const;
+
+  /// Connections that closed, and from which nothing more will come; each once. Call once in each
+  /// turn, behind try_receive(), whether or not the socket ran dry.
   [[nodiscard]] std::vector<ConnectionId> closed();
 
   /// Queues the message or refuses it at once, whole. Errors: kWouldBlock (parts stay as they

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "common/wire/codec.hpp"
+#include "tests/socket/common/net/strangers.hpp"
 
 namespace liminal::broker {
 namespace {
@@ -255,6 +256,43 @@ TEST_F(BrokerLoopTest, ALoopThatIsLateAgainAndAgainJudgesAllTheSame) {
   EXPECT_TRUE(is_told_of_an_end(a->control));
   stop();
   EXPECT_GT(loop->counters().late, 0u);
+}
+
+/// Sends for as long as it lives, more than is read.
+class Flooder {
+ public:
+  Flooder(const std::string& endpoint, std::string message)
+      : thread_{[this, endpoint, message = std::move(message)] {
+          net::test::PlainDealer dealer{endpoint, "", 2000};
+          while (!end_.load()) (void)dealer.send(message);
+        }} {}
+  ~Flooder() {
+    end_.store(true);
+    thread_.join();
+  }
+  Flooder(const Flooder&) = delete;
+  Flooder& operator=(const Flooder&) = delete;
+
+ private:
+  std::atomic<bool> end_{false};
+  std::thread thread_;
+};
+
+TEST_F(BrokerLoopTest, AClosingIsJudgedAlsoWhileAStrangersMessagesAlwaysWait) {
+  serve({.messages_per_turn_max = 4});
+  auto a = join("a", 1);
+  auto b = join("b", 2);
+  ASSERT_TRUE(a && b);
+  // of a stranger, but long to decode: so more always waits
+  control::Loads loads{.loads = {}};
+  for (std::uint64_t i = 1; i <= 2000; ++i) loads.loads.push_back({Incarnation{i}, 1});
+  const Flooder flooder{endpoint, wire::encode(ControlFrame{loads})};
+  ASSERT_TRUE(next<control::BrokerBeat>(a->control));
+  ASSERT_TRUE(next<control::BrokerBeat>(a->control));
+  b.reset();
+  const TimePoint closed = clock.now();
+  EXPECT_TRUE(is_told_of_an_end(a->control));
+  EXPECT_LT(clock.now() - closed, kCluster.suspect_after) << "far below down_after";
 }
 
 TEST_F(BrokerLoopTest, APeerThatReadsNothingCostsItsOutboxAndNobodyElse) {

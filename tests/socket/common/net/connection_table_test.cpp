@@ -102,6 +102,48 @@ TEST(ConnectionTableTest, WithoutADescriptorOnlyAFailedSendShowsTheClosing) {
   EXPECT_EQ(table.take_closed(), Ids{a});
 }
 
+// While others always have more to be read the table is never told that it ran dry.
+TEST(ConnectionTableTest, AClosingIsToldWhenOthersWereReadForRoundsAndNothingOfIt) {
+  ConnectionTable table;
+  table.accepted(7);
+  table.accepted(8);
+  const ConnectionId flooder = table.add(100, 7);
+  const ConnectionId a = table.add(101, 8);
+  table.read(a);
+  table.disconnected(8);
+  const std::uint64_t quiet = 2 * 2 + ConnectionTable::kQuietMin;
+  for (std::uint64_t i = 0; i < quiet; ++i) table.read(flooder);
+  table.tell_quiet();
+  EXPECT_EQ(table.take_closed(), Ids{}) << "one of its own may be the next";
+  table.read(a);
+  for (std::uint64_t i = 0; i < quiet; ++i) table.read(flooder);
+  table.tell_quiet();
+  EXPECT_EQ(table.take_closed(), Ids{}) << "it was";
+  EXPECT_EQ(table.find(101), a);
+  table.read(flooder);
+  table.tell_quiet();
+  EXPECT_EQ(table.take_closed(), Ids{a});
+  EXPECT_EQ(table.find(101), std::nullopt);
+  EXPECT_FALSE(table.has_unread_closings());
+  EXPECT_EQ(table.routing(flooder), 100u);
+}
+
+TEST(ConnectionTableTest, AClosingThatIsStillThereAtTheNextLookIsTold) {
+  ConnectionTable table;
+  table.accepted(7);
+  const ConnectionId a = table.add(100, 7);
+  table.tell_overdue();
+  table.disconnected(7);
+  table.tell_overdue();
+  EXPECT_EQ(table.take_closed(), Ids{});
+  table.tell_overdue();
+  EXPECT_EQ(table.take_closed(), Ids{a});
+  const ConnectionId late = table.add(100, 7);  // more of it comes to be read
+  EXPECT_NE(late, a);
+  table.ran_dry();
+  EXPECT_EQ(table.take_closed(), Ids{late}) << "nobody takes it for alive";
+}
+
 // A world of connections that open, speak and close on few descriptors, with a reader that lags by
 // whole generations and reads the connections' queues in any order. A closing is told at most once
 // and never for a live connection; when all is closed and read, all were told.

@@ -14,12 +14,14 @@ namespace liminal::net::test {
 /// libzmq itself, without our limits. Blocks for 20 s at the most.
 class PlainDealer {
  public:
-  explicit PlainDealer(const std::string& endpoint, const std::string& routing_id = "") {
+  /// Beyond `queued_messages_max` that wait here (0: no bound) a send waits.
+  explicit PlainDealer(const std::string& endpoint, const std::string& routing_id = "",
+                       int queued_messages_max = 0) {
     const int patience_ms = 20'000, none = 0;
     zmq_setsockopt(socket_, ZMQ_SNDTIMEO, &patience_ms, sizeof patience_ms);
     zmq_setsockopt(socket_, ZMQ_RCVTIMEO, &patience_ms, sizeof patience_ms);
     zmq_setsockopt(socket_, ZMQ_LINGER, &none, sizeof none);
-    zmq_setsockopt(socket_, ZMQ_SNDHWM, &none, sizeof none);
+    zmq_setsockopt(socket_, ZMQ_SNDHWM, &queued_messages_max, sizeof queued_messages_max);
     if (!routing_id.empty()) {
       zmq_setsockopt(socket_, ZMQ_ROUTING_ID, routing_id.data(), routing_id.size());
     }
