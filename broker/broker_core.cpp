@@ -187,6 +187,16 @@ Effects BrokerCore::on_closed(ConnectionId connection, TimePoint now) {
   return take_effects();
 }
 
+Effects BrokerCore::on_given_up(ConnectionId connection, TimePoint now) {
+  std::optional<Incarnation> who;
+  if (const Binding* binding = binding_of(connection); binding && binding->role == Role::kControl) {
+    who = node_of(*binding).member.incarnation;
+  }
+  Effects effects = on_closed(connection, now);
+  if (who) detector_.closing_was_ours(*who);
+  return effects;
+}
+
 void BrokerCore::observer_late(Duration lag, TimePoint now) {
   move_time_to(now);
   detector_.observer_late(lag, now_);

@@ -123,6 +123,10 @@ class BrokerCore {
   /// The connection closed, and all that it delivered was passed in before.
   [[nodiscard]] Effects on_closed(ConnectionId connection, TimePoint now);
 
+  /// As on_closed(), for a connection that the caller itself ended, because its peer did not take
+  /// what was sent: the node may live, and has down_after to resume.
+  [[nodiscard]] Effects on_given_up(ConnectionId connection, TimePoint now);
+
   /// The loop itself came `lag` too late, and has passed in everything that waited. Closings of
   /// that moment come after this, with the same `now`.
   void observer_late(Duration lag, TimePoint now);

@@ -167,7 +167,8 @@ void BrokerLoop::give_up(ConnectionId connection, TimePoint now) {
   if (outbox != outboxes_.end()) outboxes_.erase(outbox);
   given_up_.insert(connection);
   ++counters_.given_up;
-  carry_out(core_.on_closed(connection, now), now);
+  door_.cut(connection);
+  carry_out(core_.on_given_up(connection, now), now);
 }
 
 void BrokerLoop::flush_outboxes() {

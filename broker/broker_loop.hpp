@@ -24,8 +24,9 @@ namespace liminal::broker {
 ///
 /// A frame between nodes is moved from connection to connection, never copied. What a peer does not
 /// take waits in an outbox of its own; at its bound data is dropped and counted (the sessions send
-/// it again), while a control frame, which no node may miss, makes the connection count as closed:
-/// the node resumes on another one and is told everything anew.
+/// it again), while a control frame, which no node may miss, makes us cut the connection: the node
+/// sees it, resumes on another one and is told everything anew. It may only have been slow, so it
+/// has down_after to come back.
 ///
 /// A loop that was late itself reads what waits before it judges anybody. Its own beats go out
 /// meanwhile, and however often it is late, it judges within little more than a second.

@@ -49,6 +49,12 @@ void FailureDetector::connection_closed(Incarnation who, TimePoint now) {
   watched->grace_ends = now + (is_doubtful ? extended_grace() : settings_.reconnect_grace);
 }
 
+void FailureDetector::closing_was_ours(Incarnation who) {
+  Watched* watched = find_living(who);
+  if (watched == nullptr || !watched->closed) return;
+  watched->grace_ends = std::max(*watched->grace_ends, *watched->closed + extended_grace());
+}
+
 std::optional<LivenessChange> FailureDetector::resumed(Incarnation who, TimePoint now) {
   Watched* watched = find_living(who);
   if (watched == nullptr) return std::nullopt;

@@ -78,6 +78,10 @@ class FailureDetector {
   /// Its control connection closed; the grace begins, if it has not already.
   void connection_closed(Incarnation who, TimePoint now);
 
+  /// The observer itself ended the connection that closed last: it gets down_after instead of the
+  /// grace, as for closings of a late moment.
+  void closing_was_ours(Incarnation who);
+
   /// It resumed on a new control connection: counts as heard from `now`. Returns kAlive if it was
   /// suspect.
   [[nodiscard]] std::optional<LivenessChange> resumed(Incarnation who, TimePoint now);

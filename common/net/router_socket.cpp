@@ -158,6 +158,12 @@ class RouterSocket::Impl {
     if (const int fd = connections_.descriptor(connection); fd >= 0) net::retry_steadily(fd);
   }
 
+  void cut(ConnectionId connection) {
+    affinity_.check();
+    drain_monitor();  // the descriptor may have become another connection's
+    if (const int fd = connections_.descriptor(connection); fd >= 0) net::cut(fd);
+  }
+
   void wait(Waker& waker, Duration timeout) {
     affinity_.check();
     if (monitor_.is_worth_a_look()) drain_monitor();
@@ -229,6 +235,7 @@ std::vector<ConnectionId> RouterSocket::closed() { return impl_->closed(); }
 Result<void> RouterSocket::send(ConnectionId connection, Parts& parts) {
   return impl_->send(connection, parts);
 }
+void RouterSocket::cut(ConnectionId connection) { impl_->cut(connection); }
 void RouterSocket::retry_steadily(ConnectionId connection) { impl_->retry_steadily(connection); }
 void RouterSocket::wait(Waker& waker, Duration timeout) { impl_->wait(waker, timeout); }
 std::uint64_t RouterSocket::oversized_messages() const { return impl_->oversized_messages(); }

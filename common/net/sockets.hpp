@@ -102,6 +102,10 @@ class RouterSocket {
   /// were), kPeerUnreachable, kTransport.
   [[nodiscard]] Result<void> send(ConnectionId connection, Parts& parts);
 
+  /// Ends the connection: both ends see it close, and what was queued toward it is dropped. It is
+  /// told by closed() like any other.
+  void cut(ConnectionId connection);
+
   /// For a connection whose messages are few and must come soon after a cut has healed: what is
   /// lost is sent again each 200 ms or so, seven times, where TCP by itself would double its wait
   /// each time. Its congestion control becomes the simplest one, which suits little traffic alone.

@@ -235,6 +235,8 @@ void retry_steadily([[maybe_unused]] int fd) noexcept {
 #endif
 }
 
+void cut(int fd) noexcept { ::shutdown(fd, SHUT_RDWR); }
+
 void choose_ip_version(Socket& socket, const std::string& endpoint) {
   socket.set(ZMQ_IPV6, endpoint.starts_with("tcp://[") ? 1 : 0);
 }
