@@ -90,10 +90,10 @@ Effects BrokerCore::on_control(ConnectionId connection, std::string_view peer_ad
         if constexpr (std::is_same_v<Frame, control::Join>) {
           on_frame(connection, peer_address, decoded);
         } else if constexpr (std::is_same_v<Frame, control::StatusQuery>) {
-          send(connection, status(now_));
+          answer(connection, status(now_));
         } else if constexpr (std::is_same_v<Frame, control::TimelineQuery> ||
                              std::is_same_v<Frame, control::ConversationsQuery>) {
-          send(connection, timelines_.page(decoded, now_));
+          answer(connection, timelines_.page(decoded, now_));
         } else if constexpr (std::is_same_v<Frame, control::CancelQuery>) {
           on_frame(connection, peer_address, decoded);
         } else if constexpr (std::is_same_v<Frame, control::Attach> ||
@@ -195,6 +195,18 @@ Effects BrokerCore::on_given_up(ConnectionId connection, TimePoint now) {
   Effects effects = on_closed(connection, now);
   if (who) detector_.closing_was_ours(*who);
   return effects;
+}
+
+Effects BrokerCore::on_withheld(ConnectionId connection, TimePoint now) {
+  move_time_to(now);
+  if (strangers_.may_reply(connection, now_)) {
+    ++counters_.refusals;
+    refuse(connection, control::RefusalCode::kLimit,
+           "too many of the broker's answers wait to be read; ask again when they are");
+  } else {
+    ++counters_.replies_withheld;
+  }
+  return take_effects();
 }
 
 void BrokerCore::observer_late(Duration lag, TimePoint now) {
@@ -305,6 +317,10 @@ const BrokerCore::Binding* BrokerCore::binding_of(ConnectionId connection) const
 
 void BrokerCore::send(ConnectionId connection, const ControlFrame& frame) {
   effects_.push_back(effect::Send{connection, wire::encode(frame)});
+}
+
+void BrokerCore::answer(ConnectionId connection, const ControlFrame& frame) {
+  effects_.push_back(effect::Send{connection, wire::encode(frame), true});
 }
 
 void BrokerCore::refuse(ConnectionId connection, control::RefusalCode code, std::string text) {

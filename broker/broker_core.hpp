@@ -127,6 +127,9 @@ class BrokerCore {
   /// what was sent: the node may live, and has down_after to resume.
   [[nodiscard]] Effects on_given_up(ConnectionId connection, TimePoint now);
 
+  /// An answer was not sent, for those before it were not read: it is told so, now and then.
+  [[nodiscard]] Effects on_withheld(ConnectionId connection, TimePoint now);
+
   /// The loop itself came `lag` too late, and has passed in everything that waited. Closings of
   /// that moment come after this, with the same `now`.
   void observer_late(Duration lag, TimePoint now);
@@ -257,6 +260,7 @@ class BrokerCore {
   [[nodiscard]] bool is_well(const Node& node) const;
 
   void send(ConnectionId connection, const ControlFrame& frame);
+  void answer(ConnectionId connection, const ControlFrame& frame);
   void refuse(ConnectionId connection, control::RefusalCode code, std::string text);
   void refuse_claim(const Claim& claim, std::string text);
   void refuse_join(ConnectionId connection, const control::Join& join, control::RefusalCode code,

@@ -144,9 +144,9 @@ void BrokerLog::was_late(Duration lag) {
   spdlog::warn("was late itself by {}: every deadline starts anew", ms(lag));
 }
 
-void BrokerLog::gave_up(ConnectionId connection, std::size_t waiting_bytes) {
-  spdlog::warn("connection {} does not take what is sent to it ({} bytes wait): given up",
-               connection.value(), waiting_bytes);
+void BrokerLog::gave_up(ConnectionId connection) {
+  spdlog::warn("connection {} does not take what is sent to it: cut, so that it begins anew",
+               connection.value());
 }
 
 void BrokerLog::socket_error(const Error& error, TimePoint now) {

@@ -29,8 +29,8 @@ class BrokerLog {
   void serves(Epoch epoch, const std::vector<std::string>& endpoints);
   void insecure(const std::vector<std::string>& endpoints);
   void was_late(Duration lag);
-  /// A peer does not take its control frames: its connection counts as closed.
-  void gave_up(ConnectionId connection, std::size_t waiting_bytes);
+  /// A peer does not take its control frames: its connection was cut.
+  void gave_up(ConnectionId connection);
   void socket_error(const Error& error, TimePoint now);
   void stops();
 

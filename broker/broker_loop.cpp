@@ -24,6 +24,9 @@ BrokerLoop::BrokerLoop(net::RouterSocket door, BrokerCore core, const Clock& clo
       waker_(waker),
       settings_(settings),
       own_lag_(settings.beat_interval, std::min(settings.beat_interval, kSettleMax), kSettleAllMax),
+      unread_({.answers_bytes_max = settings.answers_bytes_max,
+               .all_answers_bytes_max = settings.all_answers_bytes_max,
+               .bytes_max = settings.outbox_bytes_max}),
       now_(clock.now()) {}
 
 void BrokerLoop::run() {
@@ -110,6 +113,7 @@ void BrokerLoop::take(net::RouterSocket::Incoming message, TimePoint now) {
 void BrokerLoop::judge_closings(TimePoint now) {
   for (const ConnectionId connection : door_.closed()) {
     outboxes_.erase(connection);
+    unread_.forget(connection);
     if (given_up_.erase(connection) > 0) continue;  // the core knows it as closed
     carry_out(core_.on_closed(connection, now), now);
   }
@@ -130,11 +134,30 @@ void BrokerLoop::carry_out(Effects effects, TimePoint now, std::string_view peer
   }
 }
 
+std::optional<std::uint64_t> BrokerLoop::taken(ConnectionId connection) const {
+  return door_.taken(connection);
+}
+
+bool BrokerLoop::may_answer(ConnectionId connection, TimePoint now) {
+  if (outboxes_.contains(connection)) return false;
+  return unread_.may_answer(connection, now, [this](ConnectionId each) { return taken(each); });
+}
+
 void BrokerLoop::send_control(const effect::Send& send, TimePoint now) {
   if (given_up_.contains(send.connection)) return;
+  if (send.is_answer) {
+    if (!may_answer(send.connection, now)) {
+      ++counters_.answers_withheld;
+      carry_out(core_.on_withheld(send.connection, now), now);
+      return;
+    }
+    counters_.answered_bytes += send.bytes.size();
+  }
+  const bool is_taken = unread_.sent(send.connection, send.bytes.size(),
+                                     [this](ConnectionId each) { return taken(each); });
   net::Parts message;
   message.emplace_back(send.bytes);
-  if (!send_or_queue(send.connection, message)) give_up(send.connection, now);
+  if (!is_taken || !send_or_queue(send.connection, message)) give_up(send.connection, now);
 }
 
 void BrokerLoop::forward(const effect::Forward& forward, net::MessagePart frame) {
@@ -163,7 +186,7 @@ bool BrokerLoop::send_or_queue(ConnectionId connection, net::Parts& message) {
 
 void BrokerLoop::give_up(ConnectionId connection, TimePoint now) {
   const auto outbox = outboxes_.find(connection);
-  log_.gave_up(connection, outbox == outboxes_.end() ? 0 : outbox->second.bytes());
+  log_.gave_up(connection);
   if (outbox != outboxes_.end()) outboxes_.erase(outbox);
   given_up_.insert(connection);
   ++counters_.given_up;

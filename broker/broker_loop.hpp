@@ -14,6 +14,7 @@
 #include "broker/broker_log.hpp"
 #include "broker/outbox.hpp"
 #include "broker/own_lag.hpp"
+#include "broker/unread.hpp"
 #include "common/base/ids.hpp"
 #include "common/base/time.hpp"
 #include "common/net/sockets.hpp"
@@ -28,6 +29,9 @@ namespace liminal::broker {
 /// sees it, resumes on another one and is told everything anew. It may only have been slow, so it
 /// has down_after to come back.
 ///
+/// What a control connection has not taken counts against that bound wherever it waits. Answers to
+/// what anybody may ask are held to a far smaller one: who does not read them gets none.
+///
 /// A loop that was late itself reads what waits before it judges anybody. Its own beats go out
 /// meanwhile, and however often it is late, it judges within little more than a second.
 ///
@@ -39,11 +43,16 @@ class BrokerLoop {
     Duration beat_interval;  // being later than this is being late
     std::size_t outbox_bytes_max = std::size_t{64} * 1024 * 1024;  // of each connection
     int messages_per_turn_max = 256;                               // then beats get their turn
+    /// Of answers that a connection has not taken: beyond it, it gets none. And of all of them.
+    std::size_t answers_bytes_max = std::size_t{1024} * 1024;
+    std::size_t all_answers_bytes_max = std::size_t{64} * 1024 * 1024;
   };
   struct Counters {
     std::uint64_t dropped_at_outbox = 0;    // frames between nodes
     std::uint64_t dropped_unreachable = 0;  // messages to connections that were gone
     std::uint64_t dropped_malformed = 0;    // messages of neither one nor two parts
+    std::uint64_t answered_bytes = 0;       // of what anybody may ask
+    std::uint64_t answers_withheld = 0;     // from who does not read them
     std::uint64_t given_up = 0;             // connections that did not take control frames
     std::uint64_t late = 0;                 // times that the loop was late
   };
@@ -71,6 +80,9 @@ class BrokerLoop {
   void judge_closings(TimePoint now);
   void carry_out(Effects effects, TimePoint now, std::string_view peer = {},
                  net::MessagePart* held = nullptr);
+  /// What its peer has taken, for Unread.
+  [[nodiscard]] std::optional<std::uint64_t> taken(ConnectionId connection) const;
+  [[nodiscard]] bool may_answer(ConnectionId connection, TimePoint now);
   void send_control(const effect::Send& send, TimePoint now);
   void forward(const effect::Forward& forward, net::MessagePart frame);
   /// Sends or queues; returns false if neither, because the outbox is full.
@@ -86,6 +98,7 @@ class BrokerLoop {
   OwnLag own_lag_;
   BrokerLog log_;
   std::map<ConnectionId, Outbox> outboxes_;  // none is empty
+  Unread unread_;                            // of control frames
   std::set<ConnectionId> given_up_;          // not yet closed; nothing of them is read
   bool all_read_ = true;
   TimePoint now_;  // of this turn

@@ -32,7 +32,8 @@ namespace effect {
 
 struct Send {
   ConnectionId connection;
-  std::string bytes;  // a whole control message of one part
+  std::string bytes;       // a whole control message of one part
+  bool is_answer = false;  // to a question that anybody may ask: need not be sent to who reads none
   friend bool operator==(const Send&, const Send&) = default;
 };
 

@@ -158,6 +158,11 @@ class RouterSocket::Impl {
     if (const int fd = connections_.descriptor(connection); fd >= 0) net::retry_steadily(fd);
   }
 
+  std::optional<std::uint64_t> taken(ConnectionId connection) const {
+    const int fd = connections_.descriptor(connection);
+    return fd < 0 ? std::nullopt : net::bytes_taken(fd);
+  }
+
   void cut(ConnectionId connection) {
     affinity_.check();
     drain_monitor();  // the descriptor may have become another connection's
@@ -234,6 +239,9 @@ bool RouterSocket::is_dry() const { return impl_->is_dry(); }
 std::vector<ConnectionId> RouterSocket::closed() { return impl_->closed(); }
 Result<void> RouterSocket::send(ConnectionId connection, Parts& parts) {
   return impl_->send(connection, parts);
+}
+std::optional<std::uint64_t> RouterSocket::taken(ConnectionId connection) const {
+  return impl_->taken(connection);
 }
 void RouterSocket::cut(ConnectionId connection) { impl_->cut(connection); }
 void RouterSocket::retry_steadily(ConnectionId connection) { impl_->retry_steadily(connection); }

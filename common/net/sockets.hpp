@@ -102,6 +102,10 @@ class RouterSocket {
   /// were), kPeerUnreachable, kTransport.
   [[nodiscard]] Result<void> send(ConnectionId connection, Parts& parts);
 
+  /// How many bytes the peer's machine has taken since the connection began, the transport's own
+  /// included; nullopt if it closed, is no TCP, or where the kernel does not tell.
+  [[nodiscard]] std::optional<std::uint64_t> taken(ConnectionId connection) const;
+
   /// Ends the connection: both ends see it close, and what was queued toward it is dropped. It is
   /// told by closed() like any other.
   void cut(ConnectionId connection);

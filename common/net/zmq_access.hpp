@@ -164,6 +164,8 @@ void retry_steadily(int fd) noexcept;
 /// Makes libzmq see the connection end. Of `fd` holds the same: rarely it cuts a connection that is
 /// younger than the latest event, which then is opened again.
 void cut(int fd) noexcept;
+/// See RouterSocket::taken().
+[[nodiscard]] std::optional<std::uint64_t> bytes_taken(int fd) noexcept;
 
 /// Allows IPv6 for this endpoint if it is one: elsewhere 127.0.0.1 would become ::ffff:127.0.0.1,
 /// and "localhost" the ::1 where no broker listens.

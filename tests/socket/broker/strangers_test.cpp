@@ -35,12 +35,13 @@ constexpr ClusterSettings kCluster{.beat_interval = 50ms,
 class Node {
  public:
   Node(net::NetContext& context, const std::string& endpoint, const char* name,
-       std::uint64_t incarnation)
+       std::uint64_t incarnation, std::vector<std::pair<std::string, std::string>> labels = {})
       : name_(name),
         incarnation_(incarnation),
         control_(context, endpoint),
         data_(context, endpoint) {
-    EXPECT_TRUE(control_.send(one(control::Join{name_, incarnation_, false, {}, {}})));
+    EXPECT_TRUE(
+        control_.send(one(control::Join{name_, incarnation_, false, {}, std::move(labels)})));
     std::optional<std::uint64_t> token;
     EXPECT_TRUE(control_.until([&] {
       for (const net::Parts& parts : control_.received) {
@@ -301,6 +302,41 @@ TEST_F(StrangersTest, ThousandsOfSilentConnectionsHarmNobodyAndAreEnded) {
   }
   expect_nothing_happened();
   EXPECT_EQ(broker_.loop().counters().late, 0u);
+}
+
+/// A frame of ZMTP with one short message in it.
+std::string zmtp_message(const std::string& bytes) {
+  return std::string{'\0', static_cast<char>(bytes.size())} + bytes;
+}
+
+TEST_F(StrangersTest, WhoAsksAndReadsNothingIsAnsweredUpToABound) {
+  const std::string label(16'000, 'x');
+  const Node large{
+      context_, endpoint(), "large", 3, {{"a", label}, {"b", label}, {"c", label}, {"d", label}}};
+  constexpr int kQuestions = 3000;  // each is answered by 64 kB, 192 MB in all
+  const std::string question = wire::encode(ControlFrame{control::StatusQuery{}});
+  PlainDealer reader{endpoint()};
+  {
+    RawSocket mute;
+    ASSERT_TRUE(mute.connect(port()));
+    ASSERT_TRUE(mute.write(zmtp_handshake()));
+    ASSERT_TRUE(shook_hands(mute));
+    for (int i = 0; i < kQuestions; ++i) ASSERT_TRUE(mute.write(zmtp_message(question)));
+    // Each is read in turn with the other's: so all of the former are read before the latter.
+    const std::string cancel = wire::encode(ControlFrame{control::CancelQuery{ConversationId{}}});
+    for (int i = 0; i < kQuestions; ++i) {
+      ASSERT_TRUE(reader.send(cancel));
+      ASSERT_FALSE(reader.receive().empty());
+    }
+    for (int i = 0; i < 100; ++i)
+      ASSERT_TRUE(is_read_by_the_broker(reader)) << "who reads is answered";
+  }
+  expect_traffic_goes_on();
+  broker_.stop();
+  const auto& counters = broker_.loop().counters();
+  EXPECT_GT(counters.answers_withheld, 1000u);
+  EXPECT_LT(counters.answered_bytes, 100u * 70'000 + 16u * 1024 * 1024) << "the reader's, kernels'";
+  EXPECT_EQ(counters.given_up, 0u);
 }
 
 }  // namespace

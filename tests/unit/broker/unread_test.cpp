@@ -1,0 +1,112 @@
+// Goal: who reads is answered without end, who does not costs a bounded number of bytes.
+#include "broker/unread.hpp"
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <optional>
+
+namespace liminal::broker {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr TimePoint kStart{1h};
+constexpr ConnectionId kA{1}, kB{2};
+constexpr std::size_t kHeader = 9;  // ZMTP's, of longer messages
+
+class UnreadTest : public ::testing::Test {
+ public:
+  /// What its peer has taken.
+  std::optional<std::uint64_t> operator()(ConnectionId connection) {
+    ++looks;
+    const auto found = taken.find(connection);
+    if (found == taken.end()) return std::nullopt;
+    return found->second;
+  }
+
+ protected:
+  bool may_answer(ConnectionId connection, TimePoint now = kStart) {
+    return unread.may_answer(connection, now, *this);
+  }
+  bool send(ConnectionId connection, std::size_t bytes) {
+    return unread.sent(connection, bytes - kHeader, *this);
+  }
+
+  Unread unread{{.answers_bytes_max = 1000, .all_answers_bytes_max = 2500, .bytes_max = 10'000}};
+  std::map<ConnectionId, std::uint64_t> taken{{kA, 200}, {kB, 300}};
+  int looks = 0;
+};
+
+TEST_F(UnreadTest, WhoTakesNothingIsAnsweredBelowTheBoundAndNotAtIt) {
+  EXPECT_TRUE(may_answer(kA));
+  EXPECT_TRUE(send(kA, 999));
+  EXPECT_TRUE(may_answer(kA));
+  EXPECT_TRUE(unread.sent(kA, 1 - 1, *this));  // two bytes of a header
+  EXPECT_FALSE(may_answer(kA));
+  EXPECT_TRUE(may_answer(kB)) << "another one";
+  taken[kA] += 2;
+  EXPECT_TRUE(may_answer(kA));
+}
+
+TEST_F(UnreadTest, WhoTakesEverythingIsAnsweredWithoutEnd) {
+  for (int i = 0; i < 1000; ++i) {
+    ASSERT_TRUE(may_answer(kA)) << i;
+    ASSERT_TRUE(send(kA, 700));
+    taken[kA] += 700;
+  }
+  EXPECT_LT(looks, 1010) << "asked only when the bound seems passed";
+}
+
+// What was read before is no credit for what is not read now.
+TEST_F(UnreadTest, NobodySavesUp) {
+  ASSERT_TRUE(may_answer(kA));
+  taken[kA] += 1'000'000;  // heartbeats of the transport and the like
+  ASSERT_TRUE(send(kA, 1000));
+  ASSERT_TRUE(may_answer(kA));
+  ASSERT_TRUE(send(kA, 1000));
+  EXPECT_FALSE(may_answer(kA));
+}
+
+TEST_F(UnreadTest, ManyThatEachStayBelowTheirBoundAreBoundedTogether) {
+  std::size_t answered = 0;
+  for (std::uint64_t i = 10; i < 100; ++i) {
+    taken[ConnectionId{i}] = 0;
+    if (!may_answer(ConnectionId{i})) continue;
+    ++answered;
+    ASSERT_TRUE(send(ConnectionId{i}, 500));
+  }
+  EXPECT_EQ(answered, 5u);
+  taken[ConnectionId{10}] += 500;  // one has read
+  EXPECT_FALSE(may_answer(kB, kStart + Unread::kLookAgain - 1ns)) << "not looked for at each";
+  EXPECT_TRUE(may_answer(kB, kStart + Unread::kLookAgain));
+  for (std::uint64_t i = 10; i < 100; ++i) unread.forget(ConnectionId{i});
+  EXPECT_EQ(unread.of_askers(), 0u);
+}
+
+TEST_F(UnreadTest, WhoIsSentMoreThanItTakesIsGivenUpBeyondTheBound) {
+  EXPECT_TRUE(send(kA, 10'000));
+  EXPECT_FALSE(send(kA, 100));
+  taken[kA] += 10'050;
+  EXPECT_TRUE(send(kA, 100));
+}
+
+TEST_F(UnreadTest, NobodyIsGivenUpOrLeftUnansweredWhereNothingIsKnown) {
+  for (int i = 0; i < 100; ++i) {
+    EXPECT_TRUE(may_answer(ConnectionId{9}));
+    EXPECT_TRUE(send(ConnectionId{9}, 1000));
+  }
+  EXPECT_EQ(unread.of_askers(), 0u) << "others are not made to wait for it";
+}
+
+TEST_F(UnreadTest, WhoIsForgottenLeavesNothing) {
+  ASSERT_TRUE(may_answer(kA));
+  ASSERT_TRUE(send(kA, 1000));
+  unread.forget(kA);
+  unread.forget(kA);
+  EXPECT_EQ(unread.connections(), 0u);
+  EXPECT_EQ(unread.of_askers(), 0u);
+}
+
+}  // namespace
+}  // namespace liminal::broker
