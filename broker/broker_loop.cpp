@@ -12,6 +12,7 @@ constexpr Duration kWaitMax = std::chrono::seconds{1};       // ended pipes are 
 constexpr Duration kOutboxRetry = milliseconds{5};           // while something waits in an outbox
 constexpr Duration kSettleMax = milliseconds{100};           // after being late
 constexpr Duration kSettleAllMax = std::chrono::seconds{1};  // late again, or with more to read
+constexpr int kLookAtClock = 16;                             // messages, while reading
 constexpr Duration kWaitResolution = milliseconds{1};        // waits are rounded up to it
 
 }  // namespace
@@ -81,7 +82,9 @@ void BrokerLoop::wait() {
 }
 
 bool BrokerLoop::read_some(TimePoint now) {
+  const TimePoint enough = now + settings_.beat_interval / 4;  // beats wait no longer behind these
   for (int i = 0; i < settings_.messages_per_turn_max; ++i) {
+    if (i % kLookAtClock == kLookAtClock - 1 && clock_.now() >= enough) return false;
     auto received = door_.try_receive();
     if (!received) {
       log_.socket_error(received.error(), now);
