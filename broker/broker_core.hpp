@@ -71,9 +71,10 @@ struct BrokerCounters {
 /// the incarnations they have and report the peers and the deaths they know: a reported death wins,
 /// other reported peers are expected, and are down if they have not resumed when recovery ends.
 ///
-/// A claim of another incarnation on a held name is refused while the holder's control connection
-/// is open and it is not suspect; otherwise it waits for the verdict on the holder (an expected one
-/// included), one claim per name.
+/// A claim of another incarnation on a held name waits, one claim per name, until the holder has
+/// answered a beat that it was sent behind the claim, which refuses it, or has ended, which admits
+/// it. What the holder said before proves nothing: the claim may be its own node's, which fenced
+/// itself while this broker was stalled. An expected holder is waited for like any other.
 ///
 /// What nodes tell of conversations it keeps in Timelines, and shows to whoever asks; who asks for
 /// a cancellation is answered when the conversation's node has answered, or ended.
@@ -173,6 +174,9 @@ class BrokerCore {
     bool attached_by_newest = false;  // `data` came with the newest token
     BeatBook beats;
     std::uint64_t newest_beat = 0;
+    std::uint64_t beats_sent = 0;         // number of our newest
+    std::uint64_t echoed = 0;             // the newest of ours that it has read
+    std::optional<TimePoint> asked = {};  // when a claim last had it sent a beat of its own
     std::uint32_t participants = 0;
     std::uint32_t conversations = 0;
     std::uint32_t told_participants = 0;  // by the last Loads
@@ -187,6 +191,8 @@ class BrokerCore {
     ConnectionId connection;
     std::string address;
     control::Join join;
+    std::optional<Incarnation> holder = {};  // that was asked
+    std::uint64_t asked = 0;                 // it lives if it has read a later beat than this one
   };
   struct Cancel {
     NodeName node;  // that was ordered, and alone may answer
@@ -212,6 +218,7 @@ class BrokerCore {
   void resume_from_before(ConnectionId connection, std::string_view address,
                           const control::Join& join);
   void claim(ConnectionId connection, std::string_view address, control::Join join);
+  void ask_holder(Claim& claim, Node& holder);
   void settle_claim(const NodeName& name);
   void settle_claims();
   [[nodiscard]] std::optional<std::string> over_limit(const Member& member) const;
@@ -257,7 +264,7 @@ class BrokerCore {
   void replace(Node& node, ConnectionId connection);
   [[nodiscard]] const Binding* binding_of(ConnectionId connection) const;
   [[nodiscard]] Node& node_of(const Binding& binding) { return nodes_.at(binding.node); }
-  [[nodiscard]] bool is_well(const Node& node) const;
+  [[nodiscard]] bool has_answered(const Node& holder, const Claim& claim) const;
 
   void send(ConnectionId connection, const ControlFrame& frame);
   void answer(ConnectionId connection, const ControlFrame& frame);

@@ -18,9 +18,10 @@ constexpr std::size_t kUnechoedBeatsMax = 65536;
 constexpr Duration kIsolationMax = std::chrono::hours{24};  // that others are told
 
 // Deadlines start anew at most three times, and a verdict may wait one more bound, so an echo that
-// still matters is at most five down_after old. While all are silent the newest decides.
+// still matters is at most five down_after old. While all are silent the newest decides. Claims
+// may double the number of beats.
 std::size_t unechoed_beats_max(const ClusterSettings& cluster) {
-  const auto beats = 5 * (cluster.down_after / cluster.beat_interval) + 16;
+  const auto beats = 10 * (cluster.down_after / cluster.beat_interval) + 16;
   return std::min(static_cast<std::size_t>(beats), kUnechoedBeatsMax);
 }
 
@@ -169,7 +170,6 @@ void BrokerCore::resume(Node& node, ConnectionId connection, std::string_view ad
   welcome(node);  // first: what follows is told as changes of its version
   announce(changes);
   if (!node.announced && node.data) announce_join(node);
-  settle_claim(name);
 }
 
 void BrokerCore::give_token(Node& node) {
@@ -296,11 +296,6 @@ void BrokerCore::replace(Node& node, ConnectionId connection) {
 void BrokerCore::claim(ConnectionId connection, std::string_view address, control::Join join) {
   Claim claim{connection, std::string{address}, std::move(join)};
   const NodeName name = claim.join.name;
-  const auto holder = nodes_.find(name);
-  if (holder != nodes_.end() && is_well(holder->second)) {
-    refuse_claim(claim, "");
-    return;
-  }
   const auto waiting = claims_.find(name);
   if (waiting != claims_.end()) {
     if (waiting->second.join.incarnation != claim.join.incarnation ||
@@ -309,6 +304,8 @@ void BrokerCore::claim(ConnectionId connection, std::string_view address, contro
                               " from " + waiting->second.address + " waits for it already; ");
       return;
     }
+    claim.holder = waiting->second.holder;
+    claim.asked = waiting->second.asked;
     waiting->second = std::move(claim);  // the same node on a new connection
     return;
   }
@@ -318,14 +315,38 @@ void BrokerCore::claim(ConnectionId connection, std::string_view address, contro
     return;
   }
   effects_.push_back(effect::ClaimWaits{name, claim.join.incarnation, claim.address});
+  const auto holder = nodes_.find(name);
+  if (holder != nodes_.end()) ask_holder(claim, holder->second);
   claims_.emplace(name, std::move(claim));
+}
+
+/// At once, so that a living holder answers with its next beat; but strangers do not have it sent
+/// more than one beat in addition to each of its own.
+void BrokerCore::ask_holder(Claim& claim, Node& holder) {
+  claim.holder = holder.member.incarnation;
+  claim.asked = holder.beats_sent;
+  if (!holder.control) return;
+  if (holder.asked && now_ - *holder.asked < settings_.cluster.beat_interval) return;
+  holder.asked = now_;
+  send_beat(holder);
+}
+
+bool BrokerCore::has_answered(const Node& holder, const Claim& claim) const {
+  return claim.holder == holder.member.incarnation && holder.echoed > claim.asked &&
+         holder.control && holder.member.state == MemberState::kJoined;
 }
 
 void BrokerCore::settle_claim(const NodeName& name) {
   const auto waiting = claims_.find(name);
   if (waiting == claims_.end()) return;
   const auto holder = nodes_.find(name);
-  if (holder != nodes_.end() && !is_well(holder->second)) return;
+  if (holder != nodes_.end() && !has_answered(holder->second, waiting->second)) {
+    // it came, or came back, after the claim
+    if (waiting->second.holder != holder->second.member.incarnation) {
+      ask_holder(waiting->second, holder->second);
+    }
+    return;
+  }
   if (holder == nodes_.end() && recovery_.is_expected(name)) return;
 
   Claim claim = std::move(waiting->second);
@@ -358,10 +379,6 @@ void BrokerCore::refuse_claim(const Claim& claim, std::string text) {
   effects_.push_back(
       effect::ClaimRefused{claim.join.name, claim.join.incarnation, claim.address, text});
   refuse(claim.connection, control::RefusalCode::kNameTaken, std::move(text));
-}
-
-bool BrokerCore::is_well(const Node& node) const {
-  return node.control && node.member.state == MemberState::kJoined;
 }
 
 }  // namespace liminal::broker

@@ -36,6 +36,7 @@ void BrokerCore::on_frame(ConnectionId connection, const control::NodeBeat& beat
   if (first) send_beat(node);  // its echo says that the node may work for others
   node.participants = beat.participants;
   node.conversations = beat.conversations;
+  node.echoed = std::max(node.echoed, beat.echo);
   const auto sent = node.beats.record_echo(beat.echo);
   if (!sent) return;
   const auto change = detector_.heard_from(node.member.incarnation, *sent, now_);
@@ -43,7 +44,6 @@ void BrokerCore::on_frame(ConnectionId connection, const control::NodeBeat& beat
   std::vector<control::Change> changes;
   apply(*change, changes);
   announce(changes);
-  settle_claim(NodeName{node.member.name});
 }
 
 void BrokerCore::on_frame(ConnectionId connection, const control::Leave& /*leave*/) {
@@ -165,8 +165,8 @@ void BrokerCore::send_beats() {
 }
 
 void BrokerCore::send_beat(Node& node) {
-  send(*node.control,
-       control::BrokerBeat{.number = node.beats.record_sent(now_), .echo = node.newest_beat});
+  node.beats_sent = node.beats.record_sent(now_);
+  send(*node.control, control::BrokerBeat{.number = node.beats_sent, .echo = node.newest_beat});
 }
 
 }  // namespace liminal::broker

@@ -82,7 +82,7 @@ struct Writer {
     spdlog::info("{} did not finish joining", who(event.name, event.incarnation));
   }
   void operator()(const effect::ClaimWaits& event) const {
-    spdlog::info("{} from {} waits for the verdict on the holder of its name",
+    spdlog::info("{} from {} waits until the holder of its name answers or is judged",
                  who(event.name, event.incarnation), event.address);
   }
   void operator()(const effect::ClaimRefused& event) const {

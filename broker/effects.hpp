@@ -113,7 +113,7 @@ struct JoinAbandoned {  // it was given a Welcome but was gone before it was ann
   friend bool operator==(const JoinAbandoned&, const JoinAbandoned&) = default;
 };
 
-struct ClaimWaits {  // for the verdict on the holder of the name
+struct ClaimWaits {  // until the holder of the name has answered or is judged
   NodeName name;
   Incarnation incarnation;
   std::string address;

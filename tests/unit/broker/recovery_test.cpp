@@ -204,14 +204,17 @@ TEST_F(RecoveryTest, ANewNodeWaitsForTheVerdictOnTheExpectedHolderOfItsName) {
   EXPECT_EQ(states_of(3, a, effects), States{MemberState::kJoined});
 }
 
-TEST_F(RecoveryTest, TheReturnOfTheExpectedHolderRefusesTheClaim) {
+TEST_F(RecoveryTest, TheReturnOfTheExpectedHolderRefusesTheClaimWhenItAnswersABeat) {
   (void)resume("a", 1, {peer("b", 2)});
   (void)control(conn(30), join_frame("b", 3));
   const Effects effects = control(conn(20), resume_frame("b", 2));
   EXPECT_EQ(told_to<control::Welcome>(conn(20), effects).size(), 1u);
-  Effects later = core.advance(now);
-  later.insert(later.end(), effects.begin(), effects.end());
-  EXPECT_EQ(told_to<control::Refused>(conn(30), later).size(), 1u);
+  const auto first = told_to<control::BrokerBeat>(conn(20), effects).at(0);
+  const auto asked = told_to<control::BrokerBeat>(conn(20), core.advance(now)).at(0);
+  (void)control(conn(20), control::NodeBeat{1, first.number, 0, 0});
+  EXPECT_TRUE(told_to<control::Refused>(conn(30), core.advance(now)).empty());
+  (void)control(conn(20), control::NodeBeat{2, asked.number, 0, 0});
+  EXPECT_EQ(told_to<control::Refused>(conn(30), core.advance(now)).size(), 1u);
 }
 
 TEST_F(RecoveryTest, WhereANewNodeBearsTheNameAnOlderIncarnationIsDown) {
