@@ -165,7 +165,10 @@ Effects BrokerCore::on_closed(ConnectionId connection, TimePoint now) {
   move_time_to(now);
   strangers_.forget(connection);
   forget_asker(connection);
-  std::erase_if(claims_, [&](const auto& entry) { return entry.second.connection == connection; });
+  const auto claimant = std::find_if(claims_.begin(), claims_.end(), [&](const auto& entry) {
+    return entry.second.connection == connection;
+  });
+  if (claimant != claims_.end()) (void)unpark(NodeName{claimant->first});
 
   const Binding* binding = binding_of(connection);
   if (binding == nullptr) return take_effects();

@@ -90,7 +90,11 @@ class BrokerCore {
   struct Settings {
     ClusterSettings cluster;
     std::size_t nodes_max = 1024;  // joining ones included; beyond it a join is refused
-    std::size_t claims_max = 64;   // waiting at once; beyond it a claim is refused
+    /// Waiting at once; beyond it a claim is refused. nullopt: nodes_max, for after a long stall or
+    /// cut all nodes may claim their own names.
+    std::optional<std::size_t> claims_max = {};
+    /// What they say of themselves and report; beyond it a claim is refused.
+    std::size_t claims_bytes_max = std::size_t{8} * 1024 * 1024;
     /// What a node says of itself at join; beyond either a join is refused, so that no Welcome and
     /// no status outgrows wire::kPartBytesMax.
     std::size_t node_bytes_max = std::size_t{128} * 1024;
@@ -191,6 +195,7 @@ class BrokerCore {
     ConnectionId connection;
     std::string address;
     control::Join join;
+    std::size_t bytes;
     std::optional<Incarnation> holder = {};  // that was asked
     std::uint64_t asked = 0;                 // it lives if it has read a later beat than this one
   };
@@ -218,10 +223,15 @@ class BrokerCore {
   void resume_from_before(ConnectionId connection, std::string_view address,
                           const control::Join& join);
   void claim(ConnectionId connection, std::string_view address, control::Join join);
+  [[nodiscard]] std::optional<std::string> why_no_claim(const control::Join& join,
+                                                        std::size_t bytes) const;
+  void park(Claim claim);
+  [[nodiscard]] Claim unpark(const NodeName& name);
   void ask_holder(Claim& claim, Node& holder);
   void settle_claim(const NodeName& name);
   void settle_claims();
   [[nodiscard]] std::optional<std::string> over_limit(const Member& member) const;
+  [[nodiscard]] std::optional<std::string> over_own_limit(std::size_t bytes) const;
 
   // recovery
   [[nodiscard]] Evidence recovery_evidence() const;
@@ -293,7 +303,8 @@ class BrokerCore {
   std::map<ConnectionId, Binding> connections_;   // of nodes_
   std::map<std::uint64_t, NodeName> tokens_;      // of nodes_
   std::map<NodeName, Claim> claims_;              // that wait
-  std::optional<TimePoint> next_beat_;            // nullopt: there are no nodes
+  std::size_t claims_bytes_ = 0;
+  std::optional<TimePoint> next_beat_;  // nullopt: there are no nodes
   EndedIncarnations ended_;
   History history_;
   ReplyLimiter strangers_;

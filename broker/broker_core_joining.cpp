@@ -45,6 +45,18 @@ Member member_of(const control::Join& join) {
                 .isolation_timeout = std::min(join.isolation_timeout, kIsolationMax)};
 }
 
+// What a claim takes while it waits, never less.
+std::size_t claim_bytes(const control::Join& join) {
+  std::size_t bytes = description_bytes(member_of(join));
+  for (const control::Peer& peer : join.peers) {
+    bytes += sizeof(control::Peer) + peer.name.value().size();
+  }
+  for (const control::Verdict& verdict : join.verdicts) {
+    bytes += sizeof(control::Verdict) + verdict.peer.name.value().size();
+  }
+  return bytes;
+}
+
 }  // namespace
 
 void BrokerCore::on_frame(ConnectionId connection, std::string_view address, control::Join& join) {
@@ -206,15 +218,18 @@ std::optional<std::string> BrokerCore::over_limit(const Member& member) const {
   if (nodes_.size() >= settings_.nodes_max) {
     return "there are " + std::to_string(nodes_.size()) + " nodes, and no more may join";
   }
-  if (bytes > settings_.node_bytes_max) {
-    return "services and labels of the node take " + std::to_string(bytes) + " bytes, more than " +
-           std::to_string(settings_.node_bytes_max);
-  }
+  if (auto limit = over_own_limit(bytes)) return limit;
   if (nodes_bytes_ + bytes > settings_.all_nodes_bytes_max) {
     return "services and labels of all nodes would take more than " +
            std::to_string(settings_.all_nodes_bytes_max) + " bytes";
   }
   return std::nullopt;
+}
+
+std::optional<std::string> BrokerCore::over_own_limit(std::size_t bytes) const {
+  if (bytes <= settings_.node_bytes_max) return std::nullopt;
+  return "services and labels of the node take " + std::to_string(bytes) + " bytes, more than " +
+         std::to_string(settings_.node_bytes_max);
 }
 
 void BrokerCore::on_frame(ConnectionId connection, const control::Attach& attach) {
@@ -294,7 +309,11 @@ void BrokerCore::replace(Node& node, ConnectionId connection) {
 // ---- claims on a held name ----
 
 void BrokerCore::claim(ConnectionId connection, std::string_view address, control::Join join) {
-  Claim claim{connection, std::string{address}, std::move(join)};
+  const std::size_t bytes = claim_bytes(join);
+  Claim claim{.connection = connection,
+              .address = std::string{address},
+              .join = std::move(join),
+              .bytes = bytes};
   const NodeName name = claim.join.name;
   const auto waiting = claims_.find(name);
   if (waiting != claims_.end()) {
@@ -304,20 +323,43 @@ void BrokerCore::claim(ConnectionId connection, std::string_view address, contro
                               " from " + waiting->second.address + " waits for it already; ");
       return;
     }
-    claim.holder = waiting->second.holder;
-    claim.asked = waiting->second.asked;
-    waiting->second = std::move(claim);  // the same node on a new connection
-    return;
+    const Claim before = unpark(name);  // the same node on a new connection
+    claim.holder = before.holder;
+    claim.asked = before.asked;
   }
-  if (claims_.size() >= settings_.claims_max) {
-    refuse_join(connection, claim.join, control::RefusalCode::kLimit,
-                std::to_string(claims_.size()) + " claims on held names wait, and no more may");
-    return;
+  if (auto limit = why_no_claim(claim.join, bytes)) {
+    return refuse_join(connection, claim.join, control::RefusalCode::kLimit, *std::move(limit));
   }
+  if (claim.holder) return park(std::move(claim));
   effects_.push_back(effect::ClaimWaits{name, claim.join.incarnation, claim.address});
   const auto holder = nodes_.find(name);
   if (holder != nodes_.end()) ask_holder(claim, holder->second);
-  claims_.emplace(name, std::move(claim));
+  park(std::move(claim));
+}
+
+std::optional<std::string> BrokerCore::why_no_claim(const control::Join& join,
+                                                    std::size_t bytes) const {
+  if (claims_.size() >= settings_.claims_max.value_or(settings_.nodes_max)) {
+    return std::to_string(claims_.size()) + " claims on held names wait, and no more may";
+  }
+  if (claims_bytes_ + bytes > settings_.claims_bytes_max) {
+    return "claims on held names would take more than " +
+           std::to_string(settings_.claims_bytes_max) + " bytes";
+  }
+  return over_own_limit(description_bytes(member_of(join)));
+}
+
+void BrokerCore::park(Claim claim) {
+  claims_bytes_ += claim.bytes;
+  NodeName name = claim.join.name;
+  claims_.emplace(std::move(name), std::move(claim));
+}
+
+/// REQUIRES: one waits.
+BrokerCore::Claim BrokerCore::unpark(const NodeName& name) {
+  auto taken = claims_.extract(name);
+  claims_bytes_ -= taken.mapped().bytes;
+  return std::move(taken.mapped());
 }
 
 /// At once, so that a living holder answers with its next beat; but strangers do not have it sent
@@ -349,8 +391,7 @@ void BrokerCore::settle_claim(const NodeName& name) {
   }
   if (holder == nodes_.end() && recovery_.is_expected(name)) return;
 
-  Claim claim = std::move(waiting->second);
-  claims_.erase(waiting);
+  Claim claim = unpark(name);
   if (holder != nodes_.end()) {
     refuse_claim(claim, "");
   } else {

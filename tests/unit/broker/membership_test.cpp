@@ -503,6 +503,56 @@ TEST_F(MembershipTest, BeyondClaimsMaxAClaimIsRefused) {
             control::RefusalCode::kLimit);
 }
 
+TEST_F(MembershipTest, AHundredNodesMayClaimTheirOwnNamesAtOnce) {
+  constexpr std::uint64_t kNodes = 100;
+  for (std::uint64_t i = 1; i <= kNodes; ++i) (void)join("n" + std::to_string(i), i);
+  now += 70s;
+  for (std::uint64_t i = 1; i <= kNodes; ++i) {
+    const Effects claiming =
+        control(conn(100'000 + i), join_frame("n" + std::to_string(i), 5000 + i));
+    EXPECT_TRUE(told_to<control::Refused>(conn(100'000 + i), claiming).empty()) << i;
+  }
+  core.observer_late(70s, now);
+  std::size_t welcomed = 0;
+  for (const TimePoint end = now + 2 * kCluster.down_after; now < end;) {
+    for (const Told& each : told(advance_by(kCluster.beat_interval))) {
+      welcomed += std::holds_alternative<control::Welcome>(each.frame);
+      EXPECT_FALSE(std::holds_alternative<control::Refused>(each.frame));
+    }
+  }
+  EXPECT_EQ(welcomed, kNodes);
+}
+
+TEST_F(MembershipTest, BeyondClaimsBytesMaxAClaimIsRefusedAndWhatWentMakesRoom) {
+  auto settings = default_settings();
+  settings.claims_bytes_max = 2000;
+  core = BrokerCore{settings, Random{7}, now};
+  (void)core.on_closed(join("a", 1).control, now);
+  (void)core.on_closed(join("b", 2).control, now);
+  auto large = join_frame("a", 3);
+  large.verdicts.assign(10, {{name("x"), inc(99), false, 60s}, std::nullopt});
+  EXPECT_TRUE(told_to<control::Refused>(conn(30), control(conn(30), large)).empty());
+  auto other = large;
+  other.name = name("b");
+  other.incarnation = inc(4);
+  EXPECT_EQ(told_to<control::Refused>(conn(40), control(conn(40), other)).at(0).code,
+            control::RefusalCode::kLimit);
+  EXPECT_TRUE(told(control(conn(31), large)).empty()) << "it takes its own place";
+  (void)core.on_closed(conn(31), now);
+  EXPECT_TRUE(told_to<control::Refused>(conn(41), control(conn(41), other)).empty());
+}
+
+TEST_F(MembershipTest, AClaimThatCouldNeverBeAdmittedIsRefusedAtOnce) {
+  auto settings = default_settings();
+  settings.node_bytes_max = 1000;
+  core = BrokerCore{settings, Random{7}, now};
+  (void)join("a", 1);
+  auto large = join_frame("a", 3);
+  large.labels = {{"key", std::string(900, 'x')}};
+  EXPECT_EQ(told_to<control::Refused>(conn(30), control(conn(30), large)).at(0).code,
+            control::RefusalCode::kLimit);
+}
+
 // ---- status ----
 
 TEST_F(MembershipTest, StatusListsFullNodesAndThoseThatEndedButNoLightOnes) {
