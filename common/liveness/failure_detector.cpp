@@ -77,10 +77,15 @@ void FailureDetector::observer_late(Duration lag, TimePoint now) {
 
   for (auto& [who, watched] : watched_) {
     if (watched.liveness == Liveness::kDown) continue;
-    if (watched.closed) watched.grace_ends = *watched.closed + extended_grace();
+    if (watched.closed) {
+      watched.grace_ends = std::max(*watched.grace_ends, *watched.closed + extended_grace());
+    }
     if (watched.restarts == kRestartsMax) continue;
     ++watched.restarts;
     watched.silent_since = std::max(watched.silent_since, now);
+    if (watched.closed) {
+      watched.grace_ends = std::max(*watched.grace_ends, now + extended_grace());
+    }
   }
 }
 

@@ -45,7 +45,7 @@ struct LivenessChange {
 ///
 /// The observer doubts itself, for what it sees of many at once is most likely its own fault:
 /// - When its own loop was late by more than a beat (observer_late()), every deadline starts anew,
-///   and closings of that moment get down_after instead of the grace.
+///   a grace that runs included, which is then down_after; so is that of closings of that moment.
 /// - When at least three and more than a third of the full nodes turn suspect within a beat of each
 ///   other's last words, the verdicts on the silent wait one more down_after.
 /// - When all, at least two, are silent, nobody silent is judged until one is heard; then every

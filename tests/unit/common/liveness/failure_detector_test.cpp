@@ -224,10 +224,24 @@ TEST_F(FailureDetectorTest, ClosingsOfALateMomentGetDownAfterInsteadOfTheGrace) 
     EXPECT_EQ(detector.heard_from(kA, kStart + at, kStart + at), std::nullopt);
     EXPECT_EQ(detector.heard_from(kB, kStart + at, kStart + at), std::nullopt);
   }
-  EXPECT_EQ(detector.advance(kStart + 6s - 1ns), Changes{});
-  EXPECT_EQ(detector.advance(kStart + 6s), Changes{closed(kA, 1s, 5s, 400ms)});
   EXPECT_EQ(detector.advance(kStart + 6200ms - 1ns), Changes{});
-  EXPECT_EQ(detector.advance(kStart + 6200ms), Changes{closed(kB, 1200ms, 5s, 400ms)});
+  EXPECT_EQ(detector.advance(kStart + 6200ms),
+            (Changes{closed(kA, 1200ms, 5200ms, 400ms), closed(kB, 1200ms, 5s, 400ms)}));
+}
+
+TEST_F(FailureDetectorTest, AGraceThatRunsStartsAnewWithALateObserver) {
+  detector.connection_closed(kA, kStart);
+  detector.observer_late(5s, kStart + 5100ms);
+  EXPECT_EQ(detector.advance(kStart + 5100ms), Changes{});
+  EXPECT_EQ(detector.advance(kStart + 10100ms - 1ns), Changes{suspect(kA)});
+  EXPECT_EQ(detector.advance(kStart + 10100ms), Changes{closed(kA, 10100ms, 10100ms, 5s)});
+}
+
+TEST_F(FailureDetectorTest, AGraceStartsAnewAtMostThreeTimes) {
+  detector.connection_closed(kA, kStart);
+  for (const Duration at : {1s, 2s, 3s, 4s}) detector.observer_late(300ms, kStart + at);
+  EXPECT_EQ(detector.advance(kStart + 8s - 1ns), Changes{suspect(kA)});
+  EXPECT_EQ(detector.advance(kStart + 8s), Changes{closed(kA, 8s, 8s, 300ms)});
 }
 
 TEST_F(FailureDetectorTest, AClosingAfterTheLateMomentGetsTheGrace) {
