@@ -62,7 +62,8 @@ struct BrokerCounters {
 /// without gap or overlap; a version that is about the node itself comes to it as Changes without a
 /// change. A node is announced when both of its connections stand; no frame of it is forwarded
 /// before that was sent, none after its end. At most one incarnation of a name lives; an
-/// incarnation that ended is never taken back: its frames are answered by Unknown.
+/// incarnation that ended is never taken back: its frames are answered by Unknown, and one that is
+/// judged while its control connection is open is told so with the verdict.
 ///
 /// Names and incarnations are known to all members, so a resume is granted only with the secret
 /// that the incarnation told at its first join here.

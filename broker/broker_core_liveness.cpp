@@ -115,7 +115,10 @@ std::optional<control::Change> BrokerCore::end(const NodeName& name, MemberState
   const bool was_expected = recovery_.forget(node.member.incarnation);
   if (!node.announced) {
     effects_.push_back(effect::JoinAbandoned{node.member.name, node.member.incarnation});
-    if (!was_expected) return std::nullopt;
+    if (!was_expected) {
+      if (node.control) fence(*node.control);
+      return std::nullopt;
+    }
   }
   node.member.state = state;
   if (state == MemberState::kLeft) {
@@ -124,6 +127,7 @@ std::optional<control::Change> BrokerCore::end(const NodeName& name, MemberState
     keep_in_history(node.member, evidence);
   } else {
     record_down(node.member, evidence);
+    if (node.control) fence(*node.control);  // it must not begin anything more
   }
   return control::Change{std::move(node.member), evidence};
 }

@@ -134,6 +134,20 @@ TEST_F(MembershipTest, FramesOfAnEndedIncarnationAreAnsweredByUnknownOncePerConn
   EXPECT_EQ(told_to<control::Unknown>(a.control, control(a.control, beat)).size(), 1u);
 }
 
+TEST_F(MembershipTest, WhoIsJudgedOnAConnectionThatStandsIsToldWithTheVerdict) {
+  Joined a = join("a", 1);
+  const Joined b = join("b", 2);
+  const Effects effects = pass(kCluster.down_after, {&a});
+  EXPECT_EQ(among<effect::NodeDown>(effects).size(), 1u);
+  EXPECT_EQ(told_to<control::Unknown>(b.control, effects).size(), 1u);
+  EXPECT_TRUE(told_to<control::Unknown>(a.control, effects).empty());
+}
+
+TEST_F(MembershipTest, WhoLeavesIsNotToldThatItIsUnknown) {
+  const Joined a = join("a", 1);
+  EXPECT_TRUE(told_to<control::Unknown>(a.control, control(a.control, control::Leave{})).empty());
+}
+
 TEST_F(MembershipTest, AnEndedIncarnationIsNeverTakenBack) {
   const Joined a = join("a", 1);
   (void)core.on_closed(a.control, now);

@@ -154,6 +154,12 @@ TEST_F(RecoveryTest, AReportedDeathWinsOverAResumeThatWasGranted) {
             1u);
 }
 
+TEST_F(RecoveryTest, WhoResumedAndIsReportedDeadIsToldSoAtOnce) {
+  Joined b = resume("b", 2);
+  const Effects effects = control(conn(10), resume_frame("a", 1, {}, {{peer("b", 2), kSilent}}));
+  EXPECT_EQ(told_to<control::Unknown>(b.control, effects).size(), 1u);
+}
+
 TEST_F(RecoveryTest, AReportedDeathWinsOverAnExpectation) {
   const Joined c = resume("c", 3, {peer("b", 2)});
   const Effects effects = control(conn(10), resume_frame("a", 1, {}, {{peer("b", 2), kSilent}}));
