@@ -326,6 +326,9 @@ void NodeLoop::carry_out(NodeCore::Effects effects) {
             recorder_.fenced(e.old_incarnation);
             spdlog::warn("fenced: {}; remote links broken, incarnation {} becomes {}", e.why,
                          to_hex(e.old_incarnation.value()), to_hex(e.fresh.value()));
+          } else if constexpr (std::is_same_v<Effect, node_effect::RefusedForNow>) {
+            spdlog::warn("the broker at {} refuses this node: {}; it joins again in {:.0f} ms",
+                         settings_.endpoint, e.text, to_ms(e.again_in));
           } else if constexpr (std::is_same_v<Effect, node_effect::Left>) {
             end(std::nullopt);
           }

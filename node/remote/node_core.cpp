@@ -374,6 +374,8 @@ NodeCore::Effects NodeCore::advance(TimePoint now) {
     effects.push_back(OpenControl{});
   } else if (const auto silent = control_silent_at(); silent && now >= *silent) {
     give_up_control(now, effects);
+  } else if (rejoin_at_ && now >= *rejoin_at_) {
+    join(now, effects);
   } else if (stands_on_control()) {
     if (const auto due = data_watch_.silent_at(); due && now >= *due) give_up_data(now, effects);
     if (const auto due = data_watch_.ask_at(); due && now >= *due) {
@@ -419,6 +421,7 @@ std::optional<TimePoint> NodeCore::next_deadline() const {
     consider(data_watch_.ask_at());
     consider(data_watch_.silent_at());
   }
+  consider(rejoin_at_);
   if (attached_ && stands_on_control()) {
     for (const auto& [incarnation, peer] : peers_) consider(peer.session.next_deadline());
   }

@@ -96,6 +96,12 @@ struct CancelConversation {
   ConversationId conversation;
   std::string by;
 };
+/// For now: this process had joined before, and tries again then.
+struct RefusedForNow {
+  control::RefusalCode code;
+  std::string text;
+  Duration again_in;
+};
 /// Final: the core does nothing more.
 struct Refused {
   control::RefusalCode code;
@@ -128,9 +134,9 @@ using NodeEffect =
                  node_effect::Deliver, node_effect::CertifyTurn, node_effect::Publish,
                  node_effect::Undeliverable, node_effect::UndeliverableUnseen, node_effect::Joined,
                  node_effect::Lease, node_effect::KeepRecords, node_effect::RecordsArrived,
-                 node_effect::CancelConversation, node_effect::Refused, node_effect::Unsuitable,
-                 node_effect::Interrupted, node_effect::BrokerSilent, node_effect::Fenced,
-                 node_effect::Left>;
+                 node_effect::CancelConversation, node_effect::RefusedForNow, node_effect::Refused,
+                 node_effect::Unsuitable, node_effect::Interrupted, node_effect::BrokerSilent,
+                 node_effect::Fenced, node_effect::Left>;
 
 /// One node's side of the cluster: membership, beats, a session with each peer, and the ties
 /// (links, monitors, spawns) of its processes to those of others.
@@ -158,6 +164,11 @@ using NodeEffect =
 ///
 /// A node that was declared down, or found no broker for `isolation_timeout`, is fenced: its ties
 /// break with noconnection on its own side too, and it joins anew under a fresh incarnation.
+///
+/// A refusal of the first join is final. Of a node that had joined before, one for its name or for
+/// a limit is not, for `isolation_timeout` since the first of them: the broker may yet hold what
+/// this node was before, or be rejoined by all at once. It joins again after 1 s, then twice as
+/// long each time, at most 8 s.
 ///
 /// No I/O and no clock. The driver feeds events, carries out the effects in order, calls flush()
 /// when the data connection takes more, and advance() when next_deadline() has passed.
@@ -268,6 +279,10 @@ class NodeCore {
   static constexpr std::size_t kDeferredMax = 65536;  // to one peer; beyond it: rejected
 
   void join(TimePoint now, Effects& effects);
+  void refused(control::Refused refusal, TimePoint now, Effects& effects);
+  /// How long to wait before another join; nullopt: the refusal is final.
+  [[nodiscard]] std::optional<Duration> patience_with(control::RefusalCode code,
+                                                      TimePoint now) const;
   [[nodiscard]] std::optional<std::string> why_unsuitable(const ClusterSettings& cluster) const;
   /// The control connection is gone, or given up.
   void lose_control(Effects& effects);
@@ -345,6 +360,9 @@ class NodeCore {
   std::optional<TimePoint> control_since_;  // the welcome that came on it, or our latest join
   Duration join_patience_{};                // of an unanswered join, from the second one on
   std::optional<TimePoint> asked_at_;       // by the first join on this connection
+  std::optional<TimePoint> refused_since_;  // the first refusal since a welcome
+  std::optional<TimePoint> rejoin_at_;      // after a refusal, on the connection that stands
+  Duration refusal_delay_{};                // before the last rejoin
   /// Not earlier than this was sent what the broker last told us: the silence that it counts of us,
   /// once it has heard so, began no earlier.
   TimePoint told_after_ = TimePoint::min();

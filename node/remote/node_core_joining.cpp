@@ -15,6 +15,9 @@ using namespace node_effect;
 
 // Those who went and are remembered; as many as a join may report.
 constexpr std::size_t kDepartedMax = wire::kPeersMax;
+// Before a refused node joins again; twice as long each time.
+constexpr Duration kRefusalDelay = std::chrono::seconds{1};
+constexpr Duration kRefusalDelayMax = std::chrono::seconds{8};
 constexpr int kPatienceMax = 8;  // times down_after, for a join that nobody answers
 // Twice what a broker may be told (down_after 30 s, beat_interval 10 ms), and more.
 constexpr std::size_t kUnechoedBeatsMax = 8192;
@@ -75,6 +78,7 @@ void NodeCore::join(TimePoint now, Effects& effects) {
   phase_ = Phase::kJoining;
   control_since_ = now;
   beat_due_.reset();  // until the welcome
+  rejoin_at_.reset();
   report_due_ = false;
   control::Join frame{.name = settings_.name,
                       .incarnation = incarnation_,
@@ -121,6 +125,7 @@ void NodeCore::lose_control(Effects& effects) {
   const bool was_joined = phase_ == Phase::kJoined;
   phase_ = Phase::kConnecting;
   beat_due_.reset();
+  rejoin_at_.reset();
   turn_asked_ = false;
   effects.push_back(Lease{TimePoint::min()});
   if (was_joined) {
@@ -133,7 +138,7 @@ void NodeCore::lose_control(Effects& effects) {
 /// Beats are counted as well as time: a node that was stopped, or whose scheduler hangs, has sent
 /// few, and must not blame the connection.
 std::optional<TimePoint> NodeCore::control_silent_at() const {
-  if (!cluster_ || !control_since_) return std::nullopt;
+  if (!cluster_ || !control_since_ || rejoin_at_) return std::nullopt;
   if (phase_ == Phase::kJoining) return *control_since_ + join_patience_;
   if (phase_ != Phase::kAttaching && phase_ != Phase::kJoined) return std::nullopt;
   const auto enough =
@@ -203,13 +208,8 @@ NodeCore::Effects NodeCore::on_control(std::string_view bytes, TimePoint now) {
                  [&](control::Welcome& welcome) {
                    if (phase_ == Phase::kJoining) welcomed(std::move(welcome), now, effects);
                  },
-                 [&](control::Refused& refused) {
-                   if (phase_ != Phase::kJoining) return;
-                   phase_ = Phase::kEnded;
-                   members_.clear();
-                   publish(effects);
-                   lose_all_peers(now, effects);
-                   effects.push_back(node_effect::Refused{refused.code, std::move(refused.text)});
+                 [&](control::Refused& refusal) {
+                   if (phase_ == Phase::kJoining) refused(std::move(refusal), now, effects);
                  },
                  [&](control::BrokerBeat& beat) {
                    if (!stands_on_control()) return;
@@ -236,6 +236,33 @@ NodeCore::Effects NodeCore::on_control(std::string_view bytes, TimePoint now) {
              },
              *frame);
   return effects;
+}
+
+void NodeCore::refused(control::Refused refusal, TimePoint now, Effects& effects) {
+  if (rejoin_at_) return;  // of a join before the one that was refused
+  if (const auto delay = patience_with(refusal.code, now)) {
+    if (!refused_since_) refused_since_ = now;
+    refusal_delay_ = *delay;
+    rejoin_at_ = now + *delay;
+    effects.push_back(RefusedForNow{refusal.code, std::move(refusal.text), *delay});
+    return;
+  }
+  phase_ = Phase::kEnded;
+  members_.clear();
+  publish(effects);
+  lose_all_peers(now, effects);
+  effects.push_back(node_effect::Refused{refusal.code, std::move(refusal.text)});
+}
+
+/// The last join comes when the patience ends.
+std::optional<Duration> NodeCore::patience_with(control::RefusalCode code, TimePoint now) const {
+  const bool may_pass =
+      code == control::RefusalCode::kNameTaken || code == control::RefusalCode::kLimit;
+  if (!cluster_ || !may_pass) return std::nullopt;
+  if (!refused_since_) return std::min(kRefusalDelay, settings_.isolation_timeout);
+  const TimePoint ends = *refused_since_ + settings_.isolation_timeout;
+  if (now >= ends) return std::nullopt;
+  return std::min({2 * refusal_delay_, kRefusalDelayMax, Duration{ends - now}});
 }
 
 NodeCore::Effects NodeCore::on_data_control(std::string_view bytes, TimePoint now) {
@@ -289,6 +316,8 @@ void NodeCore::welcomed(control::Welcome welcome, TimePoint now, Effects& effect
   const bool resumed = epoch_.has_value();
   const Evidence unlisted = since_heard(EvidenceSource::kRecovery, now);
   phase_ = Phase::kAttaching;
+  rejoin_at_.reset();
+  refused_since_.reset();
   control_since_ = now;
   join_patience_ = welcome.settings.down_after;
   resumed_ = resumed;
@@ -436,6 +465,7 @@ void NodeCore::fence(std::string why, TimePoint now, Effects& effects) {
   told_after_at_.clear();
   broker_beat_ = 0;
   broker_heard_.reset();
+  rejoin_at_.reset();
   phase_ = Phase::kConnecting;
   effects.push_back(Lease{TimePoint::min()});
   publish(effects);

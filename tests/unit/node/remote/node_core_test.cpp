@@ -123,6 +123,8 @@ class NodeCoreTest : public ::testing::Test {
     note(core.on_frame(route(), wire::encode(frame, now), now));
   }
 
+  std::vector<Duration> refusals_until_final(control::RefusalCode code);
+
   void lose_broker() {
     note(core.on_control_closed(now));
     note(core.on_data_closed(now));
@@ -178,7 +180,76 @@ TEST_F(NodeCoreTest, JoinsThenAttachesThenIsJoined) {
   EXPECT_TRUE(take<node_effect::Publish>().back().snapshot.connected);
 }
 
-TEST_F(NodeCoreTest, ARefusalIsFinal) {
+// Rejoins of a node that had joined before, each refused: the delays before them.
+std::vector<Duration> NodeCoreTest::refusals_until_final(control::RefusalCode code) {
+  std::vector<Duration> delays;
+  for (int i = 0; i < 100; ++i) {
+    control(control::Refused{code, "held by another"});
+    const auto for_now = take<node_effect::RefusedForNow>();
+    if (for_now.empty()) return delays;
+    delays.push_back(for_now.at(0).again_in);
+    EXPECT_EQ(core.next_deadline(), now + delays.back());
+    note(core.advance(now + delays.back() - 1ns));
+    EXPECT_TRUE(take_control<control::Join>().empty());
+    note(core.advance(now += delays.back()));
+    EXPECT_EQ(take_control<control::Join>().size(), 1u);
+  }
+  return delays;
+}
+
+TEST_F(NodeCoreTest, ANodeThatHadJoinedBeforeJoinsAgainAfterARefusalForTheIsolationTimeout) {
+  for (const auto code : {control::RefusalCode::kNameTaken, control::RefusalCode::kLimit}) {
+    core = NodeCore{{.name = kSelf}, Random{7}};
+    join();
+    control(control::Unknown{kEpoch});
+    note(core.on_control_connected(now));
+    effects_.clear();
+    const TimePoint refused_first = now;
+    EXPECT_EQ(refusals_until_final(code),
+              (std::vector<Duration>{1s, 2s, 4s, 8s, 8s, 8s, 8s, 8s, 8s, 5s}));
+    EXPECT_EQ(now - refused_first, NodeCore::Settings{kSelf}.isolation_timeout);
+    EXPECT_EQ(take<node_effect::Refused>().size(), 1u);
+    EXPECT_EQ(core.next_deadline(), std::nullopt);
+  }
+}
+
+TEST_F(NodeCoreTest, AWelcomeEndsThePatienceWithRefusals) {
+  join();
+  control(control::Unknown{kEpoch});
+  note(core.on_control_connected(now));
+  control(control::Refused{control::RefusalCode::kNameTaken, "held by another"});
+  note(core.advance(now += 1s));
+  control(control::Welcome{kEpoch, MembershipVersion{10}, 4711, kCluster, {}});
+  now += 30s;
+  control(control::Unknown{kEpoch});
+  note(core.on_control_connected(now));
+  effects_.clear();
+  EXPECT_EQ(refusals_until_final(control::RefusalCode::kNameTaken).size(), 10u);
+}
+
+TEST_F(NodeCoreTest, AConnectionThatClosesWhileARefusedNodeWaitsIsReplacedAndTheJoinNotRepeated) {
+  join();
+  control(control::Unknown{kEpoch});
+  note(core.on_control_connected(now));
+  control(control::Refused{control::RefusalCode::kNameTaken, "held by another"});
+  effects_.clear();
+  note(core.on_control_closed(now));
+  EXPECT_EQ(take<node_effect::OpenControl>().size(), 1u);
+  note(core.on_control_connected(now));
+  EXPECT_EQ(take_control<control::Join>().size(), 1u);
+  note(core.advance(now + 1s));
+  EXPECT_TRUE(take_control<control::Join>().empty());
+}
+
+TEST_F(NodeCoreTest, ARefusalOfWhatTheNodeSaysIsFinalThoughItHadJoinedBefore) {
+  join();
+  control(control::Unknown{kEpoch});
+  note(core.on_control_connected(now));
+  control(control::Refused{control::RefusalCode::kMalformed, "no"});
+  EXPECT_EQ(take<node_effect::Refused>().size(), 1u);
+}
+
+TEST_F(NodeCoreTest, ARefusalOfAFirstJoinIsFinal) {
   note(core.start(now));
   note(core.on_control_connected(now));
   control(control::Refused{control::RefusalCode::kNameTaken, "held by another"});
@@ -1075,7 +1146,7 @@ TEST_F(NodeCoreTest, ARefusalAfterAnInterruptionBreaksTheRemoteTies) {
   note(core.on_signal(signal::Link{local(1), remote(1), LinkId{11}}, now));
   note(core.on_control_closed(now));
   note(core.on_control_connected(now));
-  control(control::Refused{control::RefusalCode::kNameTaken, "held by another"});
+  control(control::Refused{control::RefusalCode::kVersion, "another version"});
   EXPECT_EQ(delivered().size(), 1u);
   EXPECT_EQ(core.ties(), 0u);
 }
