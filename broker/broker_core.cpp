@@ -65,7 +65,12 @@ BrokerCore::BrokerCore(Settings settings, Random random, TimePoint now)
                  .suspect_after = settings.cluster.suspect_after,
                  .down_after = settings.cluster.down_after,
                  .reconnect_grace = settings.cluster.reconnect_grace}),
-      recovery_(settings.cluster.recovery, {settings.expected_max, settings.reports_max}, now),
+      recovery_(settings.cluster.recovery,
+                {.expected_max = settings.expected_max,
+                 .reports_max = settings.reports_max,
+                 .reporters_max = settings.expected_max,
+                 .names_max = settings.expected_max},
+                now),
       ended_(settings.ended_incarnations_max),
       history_({.entries_max = settings.history_max,
                 .bytes_max = settings.history_bytes_max,
@@ -226,6 +231,7 @@ Effects BrokerCore::advance(TimePoint now) {
   detector_.set_outsider(!claims_.empty());  // it waits for a verdict, and others may hear of it
   for (const LivenessChange& change : detector_.advance(now_)) apply(change, changes);
   if (detector_.doubt() != doubt) tell_doubt();
+  if (doubt == Doubt::kAll && detector_.doubt() != Doubt::kAll) recovery_.start_anew(now_);
   announce(changes);
   end_recovery();
   abandon_late_joins();
@@ -256,7 +262,8 @@ std::optional<TimePoint> BrokerCore::next_deadline() const {
     if (at && (!next || *at < *next)) next = at;
   };
   consider(next_beat_);
-  consider(recovery_.ends());
+  // later, while all are silent: when one is heard
+  if (detector_.doubt() != Doubt::kAll) consider(recovery_.ends());
   for (const auto& [name, node] : nodes_) {
     if (!node.announced) consider(node.attach_by);
   }

@@ -68,9 +68,11 @@ struct BrokerCounters {
 /// Names and incarnations are known to all members, so a resume is granted only with the secret
 /// that the incarnation told at its first join here.
 ///
-/// It remembers nothing of another broker's time. In recovery, after its start, nodes resume with
-/// the incarnations they have and report the peers and the deaths they know: a reported death wins,
-/// other reported peers are expected, and are down if they have not resumed when recovery ends.
+/// It remembers nothing of another broker's time. In recovery, after its start and anew when the
+/// first incarnation of an earlier epoch comes, nodes resume with the incarnations they have and
+/// report the peers and the deaths they know: a reported death wins, other reported peers are
+/// expected, and are down if they have not resumed when recovery ends. It does not end while all
+/// nodes are silent. Reports count when their join is admitted or resumed, and not before.
 ///
 /// A claim of another incarnation on a held name waits, one claim per name, until the holder has
 /// answered a beat that it was sent behind the claim, which refuses it, or has ended, which admits
@@ -220,7 +222,8 @@ class BrokerCore {
   void on_undecodable(ConnectionId connection, std::string_view bytes, const Error& error);
   void admit(ConnectionId connection, std::string_view address, const control::Join& join,
              bool resumed);
-  void resume(Node& node, ConnectionId connection, std::string_view address);
+  void resume(Node& node, ConnectionId connection, std::string_view address,
+              const control::Join& join);
   void resume_from_before(ConnectionId connection, std::string_view address,
                           const control::Join& join);
   void claim(ConnectionId connection, std::string_view address, control::Join join);
@@ -237,6 +240,7 @@ class BrokerCore {
   // recovery
   [[nodiscard]] Evidence recovery_evidence() const;
   [[nodiscard]] bool may_resume(const control::Join& join) const;
+  void begin_recovery(const control::Join& join);
   void take_reports(ConnectionId connection, const control::Join& join);
   void take_verdict(ConnectionId connection, const control::Join& reporter,
                     const control::Verdict& verdict, std::vector<control::Change>& changes);

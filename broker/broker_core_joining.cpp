@@ -68,7 +68,7 @@ void BrokerCore::on_frame(ConnectionId connection, std::string_view address, con
       return;
     }
     take_reports(connection, join);
-    resume(node, connection, address);
+    resume(node, connection, address, join);
     return;
   }
   for (const auto& [name, waiting] : claims_) {
@@ -107,16 +107,13 @@ void BrokerCore::on_frame(ConnectionId connection, std::string_view address, con
       return;
     }
     take_reports(connection, join);
-    resume(holder->second, connection, address);
+    resume(holder->second, connection, address, join);
   } else if (join.epoch || expected != nullptr) {
     resume_from_before(connection, address, join);
+  } else if (nodes_.contains(join.name) || recovery_.is_expected(join.name)) {
+    claim(connection, address, std::move(join));
   } else {
-    take_reports(connection, join);  // who claims a name knows of others all the same
-    if (nodes_.contains(join.name) || recovery_.is_expected(join.name)) {
-      claim(connection, address, std::move(join));
-    } else {
-      admit(connection, address, join, false);
-    }
+    admit(connection, address, join, false);
   }
 }
 
@@ -126,8 +123,6 @@ void BrokerCore::resume_from_before(ConnectionId connection, std::string_view ad
     ended_.add(join.incarnation);
     return fence(connection);
   }
-  end_expected_of(join.name, join.incarnation);
-  take_reports(connection, join);
   admit(connection, address, join, true);
 }
 
@@ -138,6 +133,11 @@ void BrokerCore::admit(ConnectionId connection, std::string_view address, const 
     refuse_join(connection, join, control::RefusalCode::kLimit, *limit);
     return;
   }
+  if (resumed) {
+    begin_recovery(join);
+    end_expected_of(join.name, join.incarnation);
+  }
+  take_reports(connection, join);
   const std::size_t bytes = description_bytes(member);
   const auto added =
       nodes_.emplace(member.name, Node{.member = member,
@@ -161,9 +161,11 @@ void BrokerCore::admit(ConnectionId connection, std::string_view address, const 
   welcome(node);
 }
 
-void BrokerCore::resume(Node& node, ConnectionId connection, std::string_view address) {
+void BrokerCore::resume(Node& node, ConnectionId connection, std::string_view address,
+                        const control::Join& join) {
   const NodeName name = node.member.name;
   std::vector<control::Change> changes;
+  if (join.epoch != epoch_) node.newest_beat = 0;  // back from another broker: it counts anew
   if (node.control != connection) {
     if (node.control) replace(node, *node.control);
     node.control = connection;

@@ -17,11 +17,19 @@ Evidence BrokerCore::recovery_evidence() const {
 bool BrokerCore::may_resume(const control::Join& join) const {
   if (nodes_.contains(join.name)) return false;
   if (recovery_.find(join.incarnation) != nullptr) return true;
-  return join.epoch != epoch_ && recovery_.is_running() && !recovery_.saw_name(join.name);
+  return join.epoch != epoch_ && recovery_.takes_back() && !recovery_.saw_name(join.name);
 }
 
-/// Before the node is told the list of members: it lists what the node has reported. Claims on the
-/// names of those who ended are settled by advance(): they would report in the middle of this.
+/// The first incarnation of an earlier epoch: those it knew have their time from now on.
+void BrokerCore::begin_recovery(const control::Join& join) {
+  if (!join.epoch || join.epoch == epoch_ || !recovery_.took_back(now_)) return;
+  effects_.push_back(effect::RecoveryBegins{join.name, join.incarnation});
+  announce_version({});
+}
+
+/// Of a node that is admitted or resumes, before it is told the list of members: that lists what
+/// the node has reported. Claims on the names of those who ended are settled by advance(): they
+/// would report in the middle of this.
 void BrokerCore::take_reports(ConnectionId connection, const control::Join& join) {
   if (!recovery_.is_running()) return;
   std::vector<control::Change> changes;
@@ -112,6 +120,7 @@ void BrokerCore::keep_in_history(const Member& member, const Evidence& evidence)
 
 void BrokerCore::end_recovery() {
   if (!recovery_.is_running() || now_ < *recovery_.ends()) return;
+  if (detector_.doubt() == Doubt::kAll) return;  // those who are expected are cut off as well
   recovery_.end();
   std::vector<control::Change> changes;
   for (const control::Peer& peer : recovery_.expected()) {

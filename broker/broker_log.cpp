@@ -92,6 +92,10 @@ struct Writer {
   void operator()(const effect::JoinRefused& event) const {
     spdlog::warn("{} refused: {}", who(event.name, event.incarnation), event.text);
   }
+  void operator()(const effect::RecoveryBegins& event) const {
+    spdlog::info("recovery begins again: {} comes from an earlier broker, the first to come",
+                 who(event.name, event.incarnation));
+  }
   void operator()(const effect::RecoveryEnded& event) const {
     spdlog::info("recovery is over; {} incarnations of before did not come back", event.lost);
   }

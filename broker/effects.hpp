@@ -135,6 +135,12 @@ struct JoinRefused {  // for another reason than the name
   friend bool operator==(const JoinRefused&, const JoinRefused&) = default;
 };
 
+struct RecoveryBegins {  // though it was over: one of an earlier epoch came, the first
+  NodeName name;
+  Incarnation incarnation;
+  friend bool operator==(const RecoveryBegins&, const RecoveryBegins&) = default;
+};
+
 struct RecoveryEnded {
   std::size_t lost;  // incarnations that were expected and did not resume
   friend bool operator==(const RecoveryEnded&, const RecoveryEnded&) = default;
@@ -160,8 +166,8 @@ using Effect = std::variant<effect::Send, effect::Forward, effect::CarriesBeats,
                             effect::ControlLost, effect::NodeResumed, effect::NodeSuspect,
                             effect::NodeRecovered, effect::DoubtsItself, effect::NodeDown,
                             effect::NodeLeft, effect::JoinAbandoned, effect::ClaimWaits,
-                            effect::ClaimRefused, effect::JoinRefused, effect::RecoveryEnded,
-                            effect::CancelOrdered, effect::BadFrame>;
+                            effect::ClaimRefused, effect::JoinRefused, effect::RecoveryBegins,
+                            effect::RecoveryEnded, effect::CancelOrdered, effect::BadFrame>;
 using Effects = std::vector<Effect>;  // to be carried out in this order
 
 }  // namespace liminal::broker

@@ -4,7 +4,14 @@
 
 namespace liminal::broker {
 
-Recovery::Recovery(Duration length, Limits limits, TimePoint now) : limits_(limits) {
+namespace {
+
+constexpr int kStartsAnewMax = 3;  // a node that flaps must not keep everybody waiting
+
+}  // namespace
+
+Recovery::Recovery(Duration length, Limits limits, TimePoint now)
+    : length_(length), limits_(limits) {
   if (length > Duration::zero()) ends_ = now + length;
 }
 
@@ -12,17 +19,38 @@ void Recovery::extend(Duration by) {
   if (ends_) *ends_ += by;
 }
 
+void Recovery::start_anew(TimePoint now) {
+  if (!ends_ || starts_anew_ == kStartsAnewMax) return;
+  ++starts_anew_;
+  ends_ = std::max(*ends_, now + length_);
+}
+
 void Recovery::end() {
   ends_.reset();
-  names_.clear();
   reports_.clear();
+  if (may_begin()) return;
+  names_.clear();
+  names_in_order_.clear();
+}
+
+bool Recovery::took_back(TimePoint now) {
+  if (!may_begin()) return false;
+  took_back_ = true;
+  const bool was_over = !ends_;
+  ends_ = std::max(ends_.value_or(now), now + length_);
+  return was_over;
 }
 
 void Recovery::name_was_seen(const NodeName& name) {
-  if (ends_) names_.insert(name);
+  if (!takes_back() || !names_.insert(name).second) return;
+  names_in_order_.push_back(name);
+  if (names_in_order_.size() <= limits_.names_max) return;
+  names_.erase(names_in_order_.front());
+  names_in_order_.pop_front();
 }
 
 bool Recovery::may_report(Incarnation reporter) {
+  if (reports_.size() >= limits_.reporters_max && !reports_.contains(reporter)) return false;
   std::size_t& reports = reports_[reporter];
   return ++reports <= limits_.reports_max;
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <deque>
 #include <map>
 #include <optional>
 #include <set>
@@ -16,17 +17,24 @@ namespace liminal::broker {
 /// While it runs, nodes resume with the incarnations they have, and what they report of others is
 /// *expected*: neither living nor gone until it resumes or recovery ends.
 ///
+/// It begins with the broker, and anew, once, when the first incarnation of an earlier epoch comes,
+/// though it was over by then: until that one came nobody may have reached this broker. Where none
+/// ever comes it is as short as if it had not been needed.
+///
 /// An expected incarnation stays so until forget(), also when recovery is over: it may have come
 /// back in person and not be announced yet.
 ///
 /// Bounds: `expected_max` incarnations; `reports_max` of one reporter, so that one that lies does
-/// not crowd the others out; names and reporters are kept while it runs. Thread-safety: none.
+/// not crowd the others out, and `reporters_max` reporters; `names_max` names that were seen, kept
+/// while it runs or may yet begin anew: beyond it the oldest is forgotten. Thread-safety: none.
 class Recovery {
  public:
   /// Length zero: it is over before it began.
   struct Limits {
     std::size_t expected_max;
     std::size_t reports_max;
+    std::size_t reporters_max;
+    std::size_t names_max;
   };
   Recovery(Duration length, Limits limits, TimePoint now);
 
@@ -35,13 +43,22 @@ class Recovery {
   [[nodiscard]] bool is_running() const { return ends_.has_value(); }
   /// The broker itself was away for so long.
   void extend(Duration by);
+  /// All nodes had been silent, and one is heard: those who are expected get their time anew, at
+  /// most three times.
+  void start_anew(TimePoint now);
   void end();
+
+  /// Whether an incarnation of an earlier epoch may be taken back now, its name apart.
+  [[nodiscard]] bool takes_back() const { return is_running() || may_begin(); }
+  /// One is. True if recovery was over, and runs again on its account.
+  bool took_back(TimePoint now);
 
   /// A node of that name has joined or resumed: every other incarnation of it is down.
   void name_was_seen(const NodeName& name);
   [[nodiscard]] bool saw_name(const NodeName& name) const { return names_.contains(name); }
 
-  /// Counts a report of that node that changes something; false if it has said too much.
+  /// Counts a report of that node that changes something; false if it has said too much, or too
+  /// many have.
   [[nodiscard]] bool may_report(Incarnation reporter);
   /// False if there are too many.
   [[nodiscard]] bool expect(const control::Peer& peer);
@@ -52,10 +69,16 @@ class Recovery {
   bool forget(Incarnation incarnation) { return expected_.erase(incarnation) > 0; }
 
  private:
+  [[nodiscard]] bool may_begin() const { return length_ > Duration::zero() && !took_back_; }
+
+  Duration length_;
   std::optional<TimePoint> ends_;
+  bool took_back_ = false;
+  int starts_anew_ = 0;
   Limits limits_;
   std::map<Incarnation, control::Peer> expected_;
   std::set<NodeName> names_;
+  std::deque<NodeName> names_in_order_;         // of being seen, oldest first
   std::map<Incarnation, std::size_t> reports_;  // by reporter
 };
 

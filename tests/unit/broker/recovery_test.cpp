@@ -130,10 +130,87 @@ TEST_F(RecoveryTest, ItsEndIsToldThoughNobodyIsLost) {
 }
 
 TEST_F(RecoveryTest, WhoComesAfterItsEndIsFenced) {
-  (void)advance_by(kRecovery);
+  Joined b = resume("b", 2);
+  (void)pass(kRecovery, {&b});
   EXPECT_EQ(told_to<control::Unknown>(conn(10), control(conn(10), resume_frame("a", 1))).size(),
             1u);
-  EXPECT_EQ(join("a", 2).welcome.members.size(), 0u) << "and joins anew";
+  EXPECT_EQ(join("a", 3).welcome.members.size(), 1u) << "and joins anew";
+}
+
+TEST_F(RecoveryTest, ItBeginsAnewWhenTheFirstOfAnEarlierEpochComes) {
+  now += kRecovery - 1ns;
+  Joined a = resume("a", 1, {peer("b", 2)});
+  EXPECT_TRUE(among<effect::RecoveryEnded>(pass(kRecovery - 1ns, {&a})).empty());
+  EXPECT_EQ(among<effect::RecoveryEnded>(advance_by(1ns)).size(), 1u);
+}
+
+TEST_F(RecoveryTest, ABrokerThatNobodyReachedInItTakesItsNodesBackAllTheSame) {
+  Joined fresh = join("fresh", 9);
+  (void)pass(kRecovery, {&fresh});
+  ASSERT_FALSE(join("x", 8).welcome.recovering);
+  const Effects coming = control(conn(10), resume_frame("a", 1, {peer("b", 2)}));
+  EXPECT_EQ(among<effect::RecoveryBegins>(coming).size(), 1u);
+  EXPECT_EQ(told_to<control::Welcome>(conn(10), coming).at(0).recovering, true);
+  const auto told_fresh = told_to<control::Changes>(fresh.control, coming);
+  ASSERT_FALSE(told_fresh.empty());
+  EXPECT_TRUE(told_fresh.back().recovering);
+  now += kRecovery - 1ns;
+  EXPECT_EQ(told_to<control::Welcome>(conn(20), control(conn(20), resume_frame("b", 2))).size(),
+            1u);
+  (void)advance_by(1ns);
+  EXPECT_EQ(told_to<control::Unknown>(conn(30), control(conn(30), resume_frame("c", 3))).size(), 1u)
+      << "it begins once";
+}
+
+TEST_F(RecoveryTest, WhoCannotResumeAnywayDoesNotMakeItBegin) {
+  Joined b = join("b", 9);
+  (void)pass(kRecovery, {&b});
+  const Effects coming = control(conn(20), resume_frame("b", 2));
+  EXPECT_EQ(told_to<control::Unknown>(conn(20), coming).size(), 1u) << "its name was seen";
+  EXPECT_TRUE(among<effect::RecoveryBegins>(coming).empty());
+  control::Join own = join_frame("c", 3);
+  own.epoch = core.epoch();
+  EXPECT_EQ(told_to<control::Unknown>(conn(30), control(conn(30), own)).size(), 1u);
+}
+
+TEST_F(RecoveryTest, FreshNodesDoNotMakeItLast) {
+  now += kRecovery / 2;
+  Joined a = join("a", 1);
+  EXPECT_EQ(among<effect::RecoveryEnded>(pass(kRecovery / 2, {&a})).size(), 1u);
+  EXPECT_FALSE(join("b", 2).welcome.recovering);
+}
+
+TEST_F(RecoveryTest, ItDoesNotEndWhileAllAreSilentAndThenGivesTheExpectedTheirTimeAnew) {
+  Joined a = resume("a", 1, {peer("c", 3)}), b = resume("b", 2, {peer("c", 3)});
+  Effects cut = pass(10 * kRecovery);
+  EXPECT_TRUE(among<effect::NodeDown>(cut).empty());
+  EXPECT_TRUE(among<effect::RecoveryEnded>(cut).empty());
+  const auto deadline = core.next_deadline();
+  ASSERT_TRUE(deadline);
+  EXPECT_GT(*deadline, now) << "it is not due all the time";
+
+  (void)pass(kCluster.beat_interval, {&a, &b});
+  (void)core.advance(now);  // hears them
+  EXPECT_TRUE(among<effect::RecoveryEnded>(pass(kRecovery - 1ns, {&a, &b})).empty());
+  EXPECT_EQ(among<effect::RecoveryEnded>(advance_by(1ns)).at(0).lost, 1u);
+}
+
+TEST_F(RecoveryTest, WhoComesBackFromAnotherBrokerCountsItsBeatsAnew) {
+  Joined a = join("a", 1);
+  (void)pass(2s, {&a});
+  const Effects back = control(conn(12), resume_frame("a", 1));
+  EXPECT_EQ(told_to<control::BrokerBeat>(conn(12), back).at(0).echo, 0u);
+  const Effects first = control(conn(12), control::NodeBeat{1, 0, 0, 0});
+  EXPECT_EQ(told_to<control::BrokerBeat>(conn(12), first).at(0).echo, 1u);
+}
+
+TEST_F(RecoveryTest, AResumeWithinTheEpochGoesOnCounting) {
+  Joined a = join("a", 1);
+  (void)pass(2s, {&a});
+  control::Join frame = join_frame("a", 1);
+  frame.epoch = core.epoch();
+  const Effects back = control(conn(12), frame);
+  EXPECT_EQ(told_to<control::BrokerBeat>(conn(12), back).at(0).echo, a.beats);
 }
 
 TEST_F(RecoveryTest, ABrokerThatWasAwayItselfWaitsSoMuchLonger) {
@@ -261,20 +338,48 @@ TEST_F(RecoveryTest, ANodeCannotHaveAnotherIncarnationOfItsOwnNameExpected) {
   EXPECT_TRUE(core.members().empty());
 }
 
-TEST_F(RecoveryTest, WhatAClaimReportsCountsAtOnceAndEndsNobodyInTheMiddleOfAReport) {
+TEST_F(RecoveryTest, WhatAClaimReportsCountsWhenItIsAdmittedAndEndsNobodyInTheMiddleOfAReport) {
   Joined n = resume("n", 1, {peer("x", 21)});
+  Joined m = resume("m", 5);
   control::Join claim = join_frame("x", 22);
-  claim.verdicts = {{peer("m", 5), kSilent}};
-  (void)control(conn(220), claim);
-  EXPECT_EQ(told_to<control::Unknown>(conn(50), control(conn(50), resume_frame("m", 5))).size(),
-            1u);
+  claim.verdicts = {{peer("m", 5), kSilent}, {peer("n", 1), kSilent}};
+  EXPECT_TRUE(among<effect::NodeDown>(control(conn(220), claim)).empty());
 
   // The verdict on the holder that the claim waits for, from a node that the claim would end.
-  control::Join other = join_frame("x", 22);
-  other.verdicts = {{peer("m", 5), kSilent}, {peer("n", 1), kSilent}};
-  (void)control(conn(n.control.value()), resume_frame("n", 1, {}, {{peer("x", 21), kSilent}}));
+  (void)control(n.control, resume_frame("n", 1, {}, {{peer("x", 21), kSilent}}));
   const Effects effects = core.advance(now);
   EXPECT_EQ(told_to<control::Welcome>(conn(220), effects).size(), 1u) << "the name is free";
+  EXPECT_EQ(among<effect::NodeDown>(effects).size(), 2u);
+}
+
+TEST_F(RecoveryTest, NothingThatARefusedJoinReportsCounts) {
+  Joined a = resume("a", 1), b = resume("b", 2);
+  for (std::uint64_t i = 0; i < 20; ++i) {
+    control::Join liar = join_frame("a", 100 + i);
+    liar.peers = {peer("p" + std::to_string(i), 1000 + i)};
+    liar.verdicts = {{peer("b", 2), kSilent}, {peer("c", 3), kSilent}};
+    Effects effects = control(conn(5000 + i), liar);
+    const auto beat = told_to<control::BrokerBeat>(a.control, pass(kCluster.beat_interval, {&b}));
+    (void)control(a.control, control::NodeBeat{++a.beats, beat.at(0).number, 0, 0});
+    EXPECT_EQ(told_to<control::Refused>(conn(5000 + i), core.advance(now)).size(), 1u);
+  }
+  EXPECT_EQ(core.counters().expected, 0u);
+  EXPECT_EQ(core.counters().downs, 0u);
+  EXPECT_EQ(told_to<control::Welcome>(conn(30), control(conn(30), resume_frame("c", 3))).size(),
+            1u);
+}
+
+TEST_F(RecoveryTest, NothingThatAJoinBeyondALimitReportsCounts) {
+  auto settings = default_settings();
+  settings.cluster.recovery = kRecovery;
+  settings.nodes_max = 1;
+  core = BrokerCore{settings, Random{7}, now};
+  const Joined b = resume("b", 2);
+  EXPECT_EQ(told_to<control::Refused>(
+                conn(10), control(conn(10), resume_frame("a", 1, {}, {{peer("b", 2), kSilent}})))
+                .size(),
+            1u);
+  EXPECT_EQ(core.members().size(), 1u);
 }
 
 TEST_F(RecoveryTest, RepeatedReportsDoNotUseUpWhatANodeMayReport) {
@@ -305,7 +410,7 @@ TEST_F(RecoveryTest, AReportAgainOnTheSameConnectionAddsToTheFirst) {
 }
 
 TEST(Recovery, ExpectsNoMoreThanItsBound) {
-  Recovery recovery{1s, {2, 100}, TimePoint{}};
+  Recovery recovery{1s, {2, 100, 10, 10}, TimePoint{}};
   EXPECT_TRUE(recovery.expect(peer("a", 1)));
   EXPECT_TRUE(recovery.expect(peer("b", 2)));
   EXPECT_FALSE(recovery.expect(peer("c", 3)));
@@ -314,10 +419,37 @@ TEST(Recovery, ExpectsNoMoreThanItsBound) {
 }
 
 TEST(Recovery, OneReporterIsHeardSoOften) {
-  Recovery recovery{1s, {2, 3}, TimePoint{}};
+  Recovery recovery{1s, {2, 3, 2, 10}, TimePoint{}};
   for (int i = 0; i < 3; ++i) EXPECT_TRUE(recovery.may_report(inc(1)));
   EXPECT_FALSE(recovery.may_report(inc(1)));
   EXPECT_TRUE(recovery.may_report(inc(2)));
+  EXPECT_FALSE(recovery.may_report(inc(3))) << "too many have spoken";
+  EXPECT_TRUE(recovery.may_report(inc(2)));
+}
+
+TEST(Recovery, RemembersNamesWhileItMayBeginAnewAndNoMoreThanItsBound) {
+  Recovery recovery{1s, {2, 3, 2, 2}, TimePoint{}};
+  recovery.name_was_seen(name("a"));
+  recovery.end();
+  recovery.name_was_seen(name("b"));
+  EXPECT_TRUE(recovery.saw_name(name("a")));
+  recovery.name_was_seen(name("c"));
+  EXPECT_FALSE(recovery.saw_name(name("a"))) << "the oldest is forgotten";
+  EXPECT_TRUE(recovery.saw_name(name("b")));
+  EXPECT_TRUE(recovery.took_back(TimePoint{5s}));
+  EXPECT_FALSE(recovery.took_back(TimePoint{5s}));
+  recovery.end();
+  EXPECT_FALSE(recovery.takes_back());
+  EXPECT_FALSE(recovery.saw_name(name("b")));
+}
+
+TEST(Recovery, StartsAnewAtMostThreeTimesAndNeverWhenItIsOver) {
+  Recovery recovery{1s, {2, 3, 2, 2}, TimePoint{}};
+  for (int i = 1; i <= 4; ++i) recovery.start_anew(TimePoint{i * 1s});
+  EXPECT_EQ(recovery.ends(), TimePoint{4s});
+  recovery.end();
+  recovery.start_anew(TimePoint{9s});
+  EXPECT_FALSE(recovery.is_running());
 }
 
 TEST_F(RecoveryTest, AWelcomeHoldsAllThatCanBeExpected) {
@@ -339,10 +471,12 @@ TEST_F(RecoveryTest, AWelcomeHoldsAllThatCanBeExpected) {
 }
 
 TEST(Recovery, OfNoLengthIsOverBeforeItBegan) {
-  Recovery recovery{0s, {2, 100}, TimePoint{}};
+  Recovery recovery{0s, {2, 100, 10, 10}, TimePoint{}};
   EXPECT_FALSE(recovery.is_running());
   recovery.extend(5s);
   EXPECT_FALSE(recovery.is_running());
+  EXPECT_FALSE(recovery.takes_back());
+  EXPECT_FALSE(recovery.took_back(TimePoint{5s}));
 }
 
 }  // namespace
