@@ -69,7 +69,7 @@ BrokerCore::BrokerCore(Settings settings, Random random, TimePoint now)
                 {.expected_max = settings.expected_max,
                  .reports_max = settings.reports_max,
                  .reporters_max = settings.expected_max,
-                 .names_max = settings.expected_max},
+                 .names_max = settings.ended_incarnations_max},
                 now),
       ended_(settings.ended_incarnations_max),
       history_({.entries_max = settings.history_max,

@@ -76,7 +76,8 @@ void BrokerCore::expect(const control::Join& reporter, const control::Peer& peer
   // One that is here but not announced yet is expected like the rest, so that nobody misses it.
   if (!recovery_.may_report(reporter.incarnation)) return;
   const bool name_is_anothers =
-      !is_here && (peer.name == reporter.name || recovery_.saw_name(peer.name));
+      !is_here &&
+      (peer.name == reporter.name || nodes_.contains(peer.name) || recovery_.saw_name(peer.name));
   if (name_is_anothers || !recovery_.expect(peer)) {
     if (!is_here) ended_.add(peer.incarnation);  // who reported it finds it nowhere: it is down
     return;
