@@ -168,7 +168,10 @@ bool Nemesis::excuses(const World::Death& death) const {
   const auto& cluster = settings_.cluster;
   for (std::size_t i = 0; i < world_.nodes(); ++i) {
     const World::Node& node = world_.node(i);
-    if (node.name() != death.name) continue;
+    if (!node.bore(death.incarnation)) continue;
+    if (const auto fenced = node.gave_up(death.incarnation); fenced && *fenced <= death.when) {
+      return true;  // by itself, alone for too long: others may report it later
+    }
     if (gone_[i] && *gone_[i] <= death.when) return true;
     // its word that it leaves was lost with its connection
     if ((node.left() || node.refused()) && !node.alive()) return true;

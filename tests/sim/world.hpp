@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -77,6 +78,10 @@ class World {
     }
     /// Fences so far.
     [[nodiscard]] int fenced() const { return fenced_; }
+    /// Since its start, the present one included.
+    [[nodiscard]] bool bore(Incarnation incarnation) const { return borne_.contains(incarnation); }
+    /// When it fenced that one; nullopt: it did not.
+    [[nodiscard]] std::optional<TimePoint> gave_up(Incarnation incarnation) const;
     /// Until when it may begin work for others.
     [[nodiscard]] TimePoint lease_until() const { return lease_until_; }
 
@@ -102,6 +107,7 @@ class World {
     NodeName name_;
     bool alive_ = true, paused_ = false, left_ = false, refused_ = false;
     int fenced_ = 0;
+    std::map<Incarnation, std::optional<TimePoint>> borne_;  // each, and when it was fenced
     TimePoint lease_until_ = TimePoint::min();
     std::shared_ptr<ParticipantLedger> participants_;
     std::deque<std::function<void()>> pending_;  // while paused

@@ -45,7 +45,14 @@ World::Node::Node(World& world, std::size_t index, NodeCore::Settings settings, 
       scheduler_({.node = settings.name, .seed = seed, .mailbox = world.settings_.mailbox},
                  [this](Signal signal) { forwarded_.push_back(std::move(signal)); }),
       core_(std::move(settings), Random{seed + 1}),
-      beat_process_(scheduler_.spawn(std::make_unique<BeatProcess>(turn_done_))) {}
+      beat_process_(scheduler_.spawn(std::make_unique<BeatProcess>(turn_done_))) {
+  borne_.emplace(core_.incarnation(), std::nullopt);
+}
+
+std::optional<TimePoint> World::Node::gave_up(Incarnation incarnation) const {
+  const auto found = borne_.find(incarnation);
+  return found == borne_.end() ? std::nullopt : found->second;
+}
 
 std::string World::Node::label() const {
   return name_.value() + "#" + std::to_string(index_) + "/" +
@@ -181,6 +188,8 @@ void World::Node::carry_out(NodeCore::Effects effects) {
             carry_out(core_.on_cancelled(e.conversation, accepted));
           } else if constexpr (std::is_same_v<Effect, node_effect::Fenced>) {
             ++fenced_;
+            borne_[e.old_incarnation] = world_.now();
+            borne_.emplace(e.fresh, std::nullopt);
             recorder_.fenced(e.old_incarnation);
             lost_forever_.clear();
             world_.trace(label() + " fenced: " + e.why);
