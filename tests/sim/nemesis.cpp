@@ -7,6 +7,13 @@ namespace liminal::sim {
 
 using namespace std::chrono_literals;
 
+namespace {
+
+// What a cut held up arrives so much later.
+constexpr Duration kAftermath = 500ms;
+
+}  // namespace
+
 Nemesis::Nemesis(World& world, Random& random, Settings settings)
     : world_(world), random_(random), settings_(std::move(settings)), hosts_(settings_.hosts) {
   world_.at_fault_points(
@@ -118,6 +125,10 @@ void Nemesis::heal() {
   world_.trace("nemesis: heal");
   armed_.clear();
   for (auto& [number, end] : std::exchange(lasting_, {})) end();
+  // what was held up by then comes through at last; beyond that nothing is an excuse
+  for (auto& of_node : impairments_) {
+    for (Impairment& each : of_node) each.until = std::min(each.until, world_.now() + kAftermath);
+  }
   world_.resume_broker();
   world_.start_broker();
   world_.set_delay_max(5ms);

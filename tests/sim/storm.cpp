@@ -16,6 +16,8 @@ constexpr ClusterSettings kCluster{250ms, 1250ms, 3s, 500ms, 16 << 20, 500ms, 6s
 // verdicts and a recovery before.
 constexpr Duration kHealingMax = 45s;
 constexpr Duration kStep = 250ms;
+// Once all is quiet: whatever was wrong by then has become a verdict after it.
+constexpr Duration kWatched = kCluster.recovery + kCluster.down_after + 1s;
 constexpr std::uint32_t kRecordsMax = 1000;  // of one conversation: more than any has
 
 std::string text_of(const TimelineRecord& record) {
@@ -119,7 +121,8 @@ void Storm::run() {
   judge();
 }
 
-/// Until nothing is left to wait for: the longest waits are rare.
+/// Until nothing is left to wait for: the longest waits are rare. Then there are beats alone, which
+/// count for no simulated time.
 void Storm::heal() {
   nemesis_.heal();
   const TimePoint latest = world_.now() + kHealingMax;
@@ -128,6 +131,11 @@ void Storm::heal() {
     nemesis_.tend();
     if (all_conversations_ended()) policies_.end_attached();
   } while (!is_quiet() && world_.now() < latest);
+  tally_.simulated = world_.now() - TimePoint{};
+  for (const TimePoint end = world_.now() + kWatched; world_.now() < end;) {
+    world_.run_for(kStep);
+    nemesis_.tend();
+  }
 }
 
 bool Storm::all_conversations_ended() {
@@ -165,7 +173,6 @@ void Storm::judge() {
   echoes_.judge(tally_);
   policies_.judge(tally_);
   tally_.seeds = 1;
-  tally_.simulated = world_.now() - TimePoint{};
   tally_.events = world_.events_run();
   tally_.brokers = world_.brokers();
   for (const auto& [kind, count] : nemesis_.faults()) tally_.faults[std::string{kind}] = count;
