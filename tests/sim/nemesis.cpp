@@ -1,6 +1,7 @@
 #include "tests/sim/nemesis.hpp"
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
 namespace liminal::sim {
@@ -251,6 +252,13 @@ void nothing_is_left(World& world, Nemesis& nemesis, Violations& violations) {
     return;
   }
   const auto members = world.broker().members();
+  std::set<Incarnation> living;
+  for (const Member& member : members) {
+    living.insert(member.incarnation);
+    if (world.is_down(member.incarnation)) {
+      violations.add(member.name.value() + " is a member at the end, and was declared down");
+    }
+  }
   for (const std::size_t index : nemesis.indexes()) {
     auto& node = world.node(index);
     const std::string name = node.name().value();
@@ -259,10 +267,17 @@ void nothing_is_left(World& world, Nemesis& nemesis, Violations& violations) {
       continue;
     }
     if (!node.core().joined()) violations.add(name + " is not joined at the end");
-    const auto known = node.directory().snapshot()->members.size();
-    if (known != members.size()) {
-      violations.add(name + " knows " + std::to_string(known) + " members of " +
-                     std::to_string(members.size()));
+    if (!living.contains(node.core().incarnation())) {
+      violations.add(name + " is no member at the end as what it takes itself for");
+    }
+    std::set<Incarnation> known;
+    for (const Member& member : node.directory().snapshot()->members) {
+      known.insert(member.incarnation == local_incarnation() ? node.core().incarnation()
+                                                             : member.incarnation);
+    }
+    if (known != living) {
+      violations.add(name + " knows " + std::to_string(known.size()) + " members of " +
+                     std::to_string(living.size()) + ", or not the same ones");
     }
     if (node.core().sessions() > members.size() - 1) violations.add("a session with the dead");
     const auto counts = node.scheduler().counts();

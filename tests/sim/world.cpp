@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "common/base/check.hpp"
+#include "common/base/text.hpp"
 #include "tests/sim/world_events.hpp"
 
 namespace liminal::sim {
@@ -95,15 +96,25 @@ void World::broker_carry_out(const broker::Effects& effects, const std::string* 
   }
 }
 
+/// Down is final for each broker; the next one has only what it is told of it.
+void World::lives(const NodeName& name, Incarnation incarnation, const char* what) {
+  trace("broker: " + name.value() + " " + what);
+  if (!is_down(incarnation) || !settings_.violation) return;
+  settings_.violation(name.value() + " was declared down as " + to_hex(incarnation.value()) +
+                      ", and " + what + " as that");
+}
+
 void World::broker_did(const broker::Effect& effect) {
   if (const auto* left = std::get_if<broker::effect::NodeLeft>(&effect)) {
     trace("broker: " + left->name.value() + " left");
   } else if (const auto* suspect = std::get_if<broker::effect::NodeSuspect>(&effect)) {
     trace("broker: " + suspect->name.value() + " suspect");
   } else if (const auto* announced = std::get_if<broker::effect::NodeJoined>(&effect)) {
-    trace("broker: " + announced->name.value() + " joined");
+    lives(announced->name, announced->incarnation, "joined");
   } else if (const auto* resumed = std::get_if<broker::effect::NodeResumed>(&effect)) {
-    trace("broker: " + resumed->name.value() + " resumed");
+    lives(resumed->name, resumed->incarnation, "resumed");
+  } else if (const auto* recovered = std::get_if<broker::effect::NodeRecovered>(&effect)) {
+    lives(recovered->name, recovered->incarnation, "recovered");
   } else if (const auto* down = std::get_if<broker::effect::NodeDown>(&effect)) {
     trace("broker: " + down->name.value() + " down, " +
           std::string{name_of(down->evidence.source)});
@@ -111,6 +122,7 @@ void World::broker_did(const broker::Effect& effect) {
       return node->alive_ && node->core_.incarnation() == down->incarnation &&
              node->lease_until_ > now();
     });
+    down_.insert(down->incarnation);
     deaths_.push_back({down->name, down->incarnation, now(), down->evidence, brokers_, leased});
   }
 }
@@ -199,6 +211,7 @@ void World::bury_broker() {
 void World::start_broker() {
   if (broker_) return;
   ++brokers_;
+  down_.clear();
   broker_ = std::make_unique<broker::BrokerCore>(
       broker::BrokerCore::Settings{.cluster = settings_.cluster}, random_.fork(), now());
   trace("start broker");

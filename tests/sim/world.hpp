@@ -219,6 +219,8 @@ class World {
     bool leased;           // it believed at that moment that it may begin work for others
   };
   [[nodiscard]] const std::vector<Death>& deaths() const { return deaths_; }
+  /// Whether the broker that runs declared it down.
+  [[nodiscard]] bool is_down(Incarnation incarnation) const { return down_.contains(incarnation); }
 
  private:
   struct Connection {
@@ -254,6 +256,7 @@ class World {
   void broker_goes_on();
   void broker_carry_out(const broker::Effects& effects, const std::string* held_frame);
   void broker_did(const broker::Effect& effect);
+  void lives(const NodeName& name, Incarnation incarnation, const char* what);
   void broker_sleep();
   void bury_broker();
   [[nodiscard]] Duration delay(const Node& host);
@@ -281,6 +284,7 @@ class World {
   std::deque<Connection> connections_;  // by number, from 1
   std::vector<std::unique_ptr<Node>> nodes_;
   std::vector<Death> deaths_;
+  std::set<Incarnation> down_;  // of deaths_, those that the present broker declared
   std::set<std::size_t> spoiled_;
   bool overhears_ = false;
   SessionFrames overheard_;
