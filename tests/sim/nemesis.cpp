@@ -115,10 +115,69 @@ void Nemesis::strike() {
     if (!on(host).alive()) return;  // nobody is left to be hurt
     const Kind& kind = draw();
     world_.trace("nemesis: " + std::string{kind.name} + " at " + on(host).label());
-    ++faults_[kind.name];
     if (kind.name != "kill") disturbances_.push_back(world_.now());
-    (this->*kind.strike)(host);
+    if ((this->*kind.strike)(host)) ++faults_[kind.name];
   }
+}
+
+/// Of one that was armed before.
+void Nemesis::took_place(std::string_view kind) {
+  ++faults_[kind];
+  disturbances_.push_back(world_.now());
+}
+
+// --- what lasts as long as any fault that does it ---
+
+void Nemesis::hold(std::size_t index, Hold what) {
+  if (holders_[{index, what}]++ > 0) return;
+  switch (what) {
+    case Hold::kPaused:
+      return world_.pause(index);
+    case Hold::kHung:
+      return world_.hang(index, true);
+    case Hold::kPlugged:
+      return world_.plug(index, true);
+    case Hold::kStalled:
+      return world_.stall(index, true);
+    case Hold::kBlockedFrom:
+      return world_.block(index, World::Direction::kToBroker);
+    case Hold::kBlockedTo:
+      return world_.block(index, World::Direction::kToNode);
+  }
+}
+
+void Nemesis::release(std::size_t index, Hold what, Duration late) {
+  if (--holders_[{index, what}] > 0) return;
+  switch (what) {
+    case Hold::kPaused:
+      return world_.resume(index);
+    case Hold::kHung:
+      return world_.hang(index, false);
+    case Hold::kPlugged:
+      return world_.plug(index, false);
+    case Hold::kStalled:
+      return world_.stall(index, false);
+    case Hold::kBlockedFrom:
+      return world_.unblock(index, World::Direction::kToBroker, late);
+    case Hold::kBlockedTo:
+      return world_.unblock(index, World::Direction::kToNode, late);
+  }
+}
+
+void Nemesis::hold_for(std::size_t index, Hold what, Duration length) {
+  hold(index, what);
+  until_healed(length, [this, index, what] { release(index, what); });
+}
+
+/// Of several losses at once the worst one counts.
+void Nemesis::lose_for(std::size_t index, unsigned percent, Duration length) {
+  auto& losing = losing_[index];
+  losing.insert(percent);
+  world_.lose(index, *losing.rbegin());
+  until_healed(length, [this, index, percent, &losing] {
+    losing.erase(losing.find(percent));
+    world_.lose(index, losing.empty() ? 0 : *losing.rbegin());
+  });
 }
 
 void Nemesis::heal() {
@@ -145,12 +204,13 @@ World::Fate Nemesis::fate_at(FaultPoint point, std::optional<std::size_t> node) 
     if (armed->point != point) continue;
     if (--armed->times_left > 0) return World::Fate::kLives;
     const World::Fate fate = armed->fate;
+    took_place(armed->kind);
     armed_.erase(armed);
     ++points_hit_[static_cast<std::size_t>(point)];
     if (fate == World::Fate::kDies && node) {
       died(*node);
     } else if (fate == World::Fate::kDies) {
-      until_healed(below(3s), [this] { world_.start_broker(); });
+      start_broker_within(3s);
     }
     return fate;
   }

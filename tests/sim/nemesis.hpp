@@ -8,9 +8,11 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "common/base/fault_point.hpp"
@@ -30,7 +32,8 @@ class Nemesis {
  public:
   struct Kind {
     std::string_view name;
-    void (Nemesis::*strike)(std::size_t host);
+    /// Says whether it took place: what is armed only counts when it does.
+    bool (Nemesis::*strike)(std::size_t host);
     unsigned weight;  // of a draw among all
     std::string_view what;
   };
@@ -89,7 +92,10 @@ class Nemesis {
     NodeName name;
     TimePoint when;
   };
+  /// What several faults may do to a node at once: it lasts as long as any of them.
+  enum class Hold : std::uint8_t { kPaused, kHung, kPlugged, kStalled, kBlockedFrom, kBlockedTo };
   struct Armed {
+    std::string_view kind;
     FaultPoint point;
     std::uint64_t times_left;
     World::Fate fate;
@@ -99,6 +105,12 @@ class Nemesis {
   void restart(std::size_t host);
   void restart_soon(std::size_t host, Duration within);
   void died(std::size_t index);
+  void took_place(std::string_view kind);
+  void hold(std::size_t index, Hold what);
+  void release(std::size_t index, Hold what, Duration late = Duration::zero());
+  void hold_for(std::size_t index, Hold what, Duration length);
+  void lose_for(std::size_t index, unsigned percent, Duration length);
+  void start_broker_within(Duration within);
   void impair(std::size_t index, Duration length, bool silent = true);
   void until_healed(Duration length, std::function<void()> end);
   World::Fate fate_at(FaultPoint point, std::optional<std::size_t> node);
@@ -107,42 +119,42 @@ class Nemesis {
                                   bool silent) const;
 
   // --- kinds ---
-  void kill(std::size_t host);
-  void kill_joining(std::size_t host);
-  void kill_torn(std::size_t host);
-  void kill_fan_out(std::size_t host);
-  void kill_at_point(std::size_t host);
-  void vanish(std::size_t host);
-  void leave(std::size_t host);
-  void pause(std::size_t host, Duration length);
-  void pause_100ms(std::size_t host);
-  void pause_1s(std::size_t host);
-  void pause_under(std::size_t host);
-  void pause_over(std::size_t host);
-  void pause_60s(std::size_t host);
-  void hang(std::size_t host);
-  void starve(std::size_t host);
-  void cut_for(std::size_t host, bool from, bool to, Duration length, Duration late);
-  void cut(std::size_t host);
-  void cut_from(std::size_t host);
-  void cut_to(std::size_t host);
-  void flap(std::size_t host);
-  void loss(std::size_t host);
-  void heavy_loss(std::size_t host);
-  void jitter(std::size_t host);
-  void reset_control(std::size_t host);
-  void reset_data(std::size_t host);
-  void reset_both(std::size_t host);
-  void slow_consumer(std::size_t host);
-  void plug(std::size_t host);
-  void spoil(std::size_t host);
-  void malformed(std::size_t host);
-  void hostile(std::size_t host);
-  void two_names(std::size_t host);
-  void broker_kill(std::size_t host);
-  void broker_kills(std::size_t host);
-  void broker_torn(std::size_t host);
-  void broker_pause(std::size_t host);
+  bool kill(std::size_t host);
+  bool kill_joining(std::size_t host);
+  bool kill_torn(std::size_t host);
+  bool kill_fan_out(std::size_t host);
+  bool kill_at_point(std::size_t host);
+  bool vanish(std::size_t host);
+  bool leave(std::size_t host);
+  bool pause(std::size_t host, Duration length);
+  bool pause_100ms(std::size_t host);
+  bool pause_1s(std::size_t host);
+  bool pause_under(std::size_t host);
+  bool pause_over(std::size_t host);
+  bool pause_60s(std::size_t host);
+  bool hang(std::size_t host);
+  bool starve(std::size_t host);
+  bool cut_for(std::size_t host, bool from, bool to, Duration length, Duration late);
+  bool cut(std::size_t host);
+  bool cut_from(std::size_t host);
+  bool cut_to(std::size_t host);
+  bool flap(std::size_t host);
+  bool loss(std::size_t host);
+  bool heavy_loss(std::size_t host);
+  bool jitter(std::size_t host);
+  bool reset_control(std::size_t host);
+  bool reset_data(std::size_t host);
+  bool reset_both(std::size_t host);
+  bool slow_consumer(std::size_t host);
+  bool plug(std::size_t host);
+  bool spoil(std::size_t host);
+  bool malformed(std::size_t host);
+  bool hostile(std::size_t host);
+  bool two_names(std::size_t host);
+  bool broker_kill(std::size_t host);
+  bool broker_kills(std::size_t host);
+  bool broker_torn(std::size_t host);
+  bool broker_pause(std::size_t host);
 
   World& world_;
   Random& random_;
@@ -153,6 +165,11 @@ class Nemesis {
   std::vector<std::optional<TimePoint>> gone_;        // by node: killed
   std::optional<std::size_t> hostile_;
   std::vector<Armed> armed_;
+  std::map<std::pair<std::size_t, Hold>, int> holders_;    // by node
+  std::map<std::size_t, std::multiset<unsigned>> losing_;  // percent, by node
+  int jitters_ = 0;
+  std::uint64_t paused_broker_ = 0;
+  int broker_pauses_ = 0;  // of that one
   World::FaultPointCounts points_hit_{};
   std::map<std::uint64_t, std::function<void()>> lasting_;  // what ends each fault
   std::uint64_t next_lasting_ = 0;

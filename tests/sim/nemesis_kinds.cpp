@@ -55,15 +55,16 @@ std::span<const Nemesis::Kind> Nemesis::kinds() { return NemesisKinds::all; }
 
 // --- it dies ---
 
-void Nemesis::kill(std::size_t host) {
+bool Nemesis::kill(std::size_t host) {
   if (on(host).core().joined()) {
     killed_.push_back({on(host).core().incarnation(), on(host).name(), world_.now()});
   }
   world_.kill(hosts_[host]);
   died(hosts_[host]);
+  return true;
 }
 
-void Nemesis::kill_joining(std::size_t host) {
+bool Nemesis::kill_joining(std::size_t host) {
   kill(host);
   world_.events().after(below(1s), [this, host] {
     if (healed_) return;
@@ -75,25 +76,33 @@ void Nemesis::kill_joining(std::size_t host) {
       died(index);
     });
   });
+  return true;
 }
 
-void Nemesis::kill_torn(std::size_t host) {
+bool Nemesis::kill_torn(std::size_t host) {
   const std::size_t index = hosts_[host];
-  world_.kill_amid_effects(index, 1 + static_cast<int>(random_.below(6)));
-  // it sends a beat by then, at the latest
-  until_healed(500ms, [this, index] {
-    world_.kill(index);
+  world_.kill_amid_effects(index, 1 + static_cast<int>(random_.below(6)), [this, index] {
+    took_place("kill-torn");
     died(index);
   });
+  // it sends a beat by then, unless something keeps it from it
+  until_healed(500ms, [this, index] {
+    if (!world_.node(index).alive()) return;
+    world_.kill(index);
+    took_place("kill-torn");
+    died(index);
+  });
+  return false;
 }
 
-void Nemesis::kill_fan_out(std::size_t) {
+bool Nemesis::kill_fan_out(std::size_t) {
   const FaultPoint point =
       random_.below(2) == 0 ? FaultPoint::kExitFanOut : FaultPoint::kTiesBreaking;
-  armed_.push_back({point, 1 + random_.below(3), World::Fate::kDies});
+  armed_.push_back({"kill-fan-out", point, 1 + random_.below(3), World::Fate::kDies});
+  return false;
 }
 
-void Nemesis::kill_at_point(std::size_t) {
+bool Nemesis::kill_at_point(std::size_t) {
   const auto point = static_cast<FaultPoint>(random_.below(kFaultPoints));
   bool in_actor = false, often = true;
   switch (point) {
@@ -125,133 +134,148 @@ void Nemesis::kill_at_point(std::size_t) {
   }
   const World::Fate fate =
       in_actor && random_.below(2) == 0 ? World::Fate::kActorDies : World::Fate::kDies;
-  armed_.push_back({point, often ? 1 + random_.below(40) : 1 + random_.below(2), fate});
+  armed_.push_back(
+      {"kill-at-point", point, often ? 1 + random_.below(40) : 1 + random_.below(2), fate});
+  return false;
 }
 
-void Nemesis::vanish(std::size_t host) {
+bool Nemesis::vanish(std::size_t host) {
   world_.vanish(hosts_[host]);
   died(hosts_[host]);
+  return true;
 }
 
-void Nemesis::leave(std::size_t host) {
+bool Nemesis::leave(std::size_t host) {
   world_.leave(hosts_[host]);
   world_.events().after(3s + below(2s), [this, host] { restart(host); });
+  return true;
 }
 
 // --- it gets no time ---
 
-void Nemesis::pause(std::size_t host, Duration length) {
+bool Nemesis::pause(std::size_t host, Duration length) {
   const std::size_t index = hosts_[host];
   impair(index, length);
-  world_.pause(index);
-  until_healed(length, [this, index] { world_.resume(index); });
+  hold_for(index, Hold::kPaused, length);
+  return true;
 }
 
-void Nemesis::pause_100ms(std::size_t host) { pause(host, 100ms); }
-void Nemesis::pause_1s(std::size_t host) { pause(host, 1s); }
+bool Nemesis::pause_100ms(std::size_t host) { return pause(host, 100ms); }
+bool Nemesis::pause_1s(std::size_t host) { return pause(host, 1s); }
 // Silence counts from the last of our beats that it echoed, which was sent up to two beats before.
-void Nemesis::pause_under(std::size_t host) {
-  pause(host, settings_.cluster.down_after - 2 * settings_.cluster.beat_interval - below(200ms));
+bool Nemesis::pause_under(std::size_t host) {
+  return pause(host,
+               settings_.cluster.down_after - 2 * settings_.cluster.beat_interval - below(200ms));
 }
-void Nemesis::pause_over(std::size_t host) {
-  pause(host, settings_.cluster.down_after + below(200ms));
+bool Nemesis::pause_over(std::size_t host) {
+  return pause(host, settings_.cluster.down_after + below(200ms));
 }
-void Nemesis::pause_60s(std::size_t host) { pause(host, 60s); }
+bool Nemesis::pause_60s(std::size_t host) { return pause(host, 60s); }
 
-void Nemesis::hang(std::size_t host) {
+bool Nemesis::hang(std::size_t host) {
   const std::size_t index = hosts_[host];
   const Duration length = 200ms + below(6s);
   impair(index, length);
-  world_.hang(index, true);
-  until_healed(length, [this, index] { world_.hang(index, false); });
+  hold_for(index, Hold::kHung, length);
+  return true;
 }
 
-void Nemesis::starve(std::size_t host) {
+bool Nemesis::starve(std::size_t host) {
   const std::size_t index = hosts_[host];
   const int slices = 20 + static_cast<int>(random_.below(60));
   impair(index, slices * 50ms, false);
   for (int i = 0; i < slices; ++i) {
     world_.events().after(i * 50ms, [this, index] {
-      if (healed_ || world_.node(index).paused()) return;
-      world_.pause(index);
-      until_healed(40ms, [this, index] { world_.resume(index); });
+      if (!healed_) hold_for(index, Hold::kPaused, 40ms);
     });
   }
+  return true;
 }
 
 // --- the network ---
 
-void Nemesis::cut_for(std::size_t host, bool from, bool to, Duration length, Duration late) {
+bool Nemesis::cut_for(std::size_t host, bool from, bool to, Duration length, Duration late) {
   const std::size_t index = hosts_[host];
   impair(index, length + late);
-  if (from) world_.block(index, World::Direction::kToBroker);
-  if (to) world_.block(index, World::Direction::kToNode);
-  until_healed(length, [this, index, late] {
-    world_.unblock(index, World::Direction::kToBroker, late);
-    world_.unblock(index, World::Direction::kToNode, late);
+  if (from) hold(index, Hold::kBlockedFrom);
+  if (to) hold(index, Hold::kBlockedTo);
+  until_healed(length, [this, index, from, to, late] {
+    if (from) release(index, Hold::kBlockedFrom, late);
+    if (to) release(index, Hold::kBlockedTo, late);
   });
+  return true;
 }
 
-void Nemesis::cut(std::size_t host) { cut_for(host, true, true, 50ms + below(6s), 400ms); }
-void Nemesis::cut_from(std::size_t host) { cut_for(host, true, false, 50ms + below(6s), 400ms); }
-void Nemesis::cut_to(std::size_t host) { cut_for(host, false, true, 50ms + below(6s), 400ms); }
+bool Nemesis::cut(std::size_t host) { return cut_for(host, true, true, 50ms + below(6s), 400ms); }
+bool Nemesis::cut_from(std::size_t host) {
+  return cut_for(host, true, false, 50ms + below(6s), 400ms);
+}
+bool Nemesis::cut_to(std::size_t host) {
+  return cut_for(host, false, true, 50ms + below(6s), 400ms);
+}
 
-void Nemesis::flap(std::size_t host) {
+bool Nemesis::flap(std::size_t host) {
   const Duration half = 100ms + below(400ms);
   for (int i = 0; i < 8; ++i) {
     world_.events().after(2 * i * half, [this, host, half] {
       if (!healed_ && on(host).alive()) cut_for(host, true, true, half, 100ms);
     });
   }
+  return true;
 }
 
-void Nemesis::loss(std::size_t host) {
+bool Nemesis::loss(std::size_t host) {
   const std::size_t index = hosts_[host];
   const Duration length = 500ms + below(5s);
   impair(index, length + 1500ms, false);
-  world_.lose(index, 1 + static_cast<unsigned>(random_.below(5)));
-  until_healed(length, [this, index] { world_.lose(index, 0); });
+  lose_for(index, 1 + static_cast<unsigned>(random_.below(5)), length);
+  return true;
 }
 
-void Nemesis::heavy_loss(std::size_t host) {
+bool Nemesis::heavy_loss(std::size_t host) {
   const std::size_t index = hosts_[host];
   const Duration length = 500ms + below(5s);
   impair(index, length + 1500ms);
-  world_.lose(index, 10 + static_cast<unsigned>(random_.below(11)));
+  lose_for(index, 10 + static_cast<unsigned>(random_.below(11)), length);
   world_.events().after(below(length), [this, index] {
     if (random_.below(2) == 0) world_.cut_control(index);
     world_.cut_data(index);
   });
-  until_healed(length, [this, index] { world_.lose(index, 0); });
+  return true;
 }
 
-void Nemesis::jitter(std::size_t) {
+bool Nemesis::jitter(std::size_t) {
+  ++jitters_;
   world_.set_delay_max(40ms);
-  until_healed(below(3s), [this] { world_.set_delay_max(5ms); });
+  until_healed(below(3s), [this] {
+    if (--jitters_ == 0) world_.set_delay_max(5ms);
+  });
+  return true;
 }
 
-void Nemesis::reset_control(std::size_t host) { world_.cut_control(hosts_[host]); }
-void Nemesis::reset_data(std::size_t host) { world_.cut_data(hosts_[host]); }
-void Nemesis::reset_both(std::size_t host) {
-  world_.cut_control(hosts_[host]);
-  world_.cut_data(hosts_[host]);
+bool Nemesis::reset_control(std::size_t host) { return world_.cut_control(hosts_[host]); }
+bool Nemesis::reset_data(std::size_t host) { return world_.cut_data(hosts_[host]); }
+bool Nemesis::reset_both(std::size_t host) {
+  const bool control = world_.cut_control(hosts_[host]);
+  return world_.cut_data(hosts_[host]) || control;
 }
 
-void Nemesis::slow_consumer(std::size_t host) {
-  const std::size_t index = hosts_[host];
-  world_.stall(index, true);
-  until_healed(100ms + below(2400ms), [this, index] { world_.stall(index, false); });
+bool Nemesis::slow_consumer(std::size_t host) {
+  hold_for(hosts_[host], Hold::kStalled, 100ms + below(2400ms));
+  return true;
 }
 
-void Nemesis::plug(std::size_t host) {
-  const std::size_t index = hosts_[host];
-  world_.plug(index, true);
-  until_healed(100ms + below(4s), [this, index] { world_.plug(index, false); });
+bool Nemesis::plug(std::size_t host) {
+  hold_for(hosts_[host], Hold::kPlugged, 100ms + below(4s));
+  return true;
 }
 
 // --- what nobody sends on purpose, and what somebody does ---
 
-void Nemesis::spoil(std::size_t host) { world_.spoil_frame_to(hosts_[host]); }
+bool Nemesis::spoil(std::size_t host) {
+  world_.spoil_frame_to(hosts_[host], [this] { took_place("spoil"); });
+  return false;
+}
 
 /// It is joined, offers nothing, and belongs to none of the hosts.
 std::size_t Nemesis::hostile_node() {
@@ -266,7 +290,7 @@ std::size_t Nemesis::hostile_node() {
   return *hostile_;
 }
 
-void Nemesis::malformed(std::size_t) {
+bool Nemesis::malformed(std::size_t) {
   const std::size_t index = hostile_node();
   for (int i = 0; i < 12; ++i) {
     world_.events().after(200ms + below(2s), [this, index] {
@@ -286,9 +310,10 @@ void Nemesis::malformed(std::size_t) {
       }
     });
   }
+  return true;
 }
 
-void Nemesis::hostile(std::size_t) {
+bool Nemesis::hostile(std::size_t) {
   const std::size_t index = hostile_node();
   for (int i = 0; i < 40; ++i) {
     world_.events().after(200ms + below(2s), [this, index] {
@@ -306,45 +331,68 @@ void Nemesis::hostile(std::size_t) {
       world_.inject_data(index, std::move(header), std::move(frame));
     });
   }
+  return true;
 }
 
-void Nemesis::two_names(std::size_t host) {
+bool Nemesis::two_names(std::size_t host) {
   const std::size_t first = hosts_[host];
   start(host);
   seconds_.emplace(hosts_[host], host);
   seconds_.emplace(first, host);
   hosts_[host] = first;
+  // then the claim waits for the verdict on the holder, or for its return
+  if (random_.below(2) == 0) pause(host, 1500ms + below(2500ms));
+  return true;
 }
 
 // --- the broker ---
 
-void Nemesis::broker_kill(std::size_t) {
-  world_.kill_broker();
-  until_healed(below(10s), [this] { world_.start_broker(); });
+void Nemesis::start_broker_within(Duration within) {
+  until_healed(below(within), [this] { world_.start_broker(); });
 }
 
-void Nemesis::broker_kills(std::size_t) {
-  for (int i = 0; i < 5; ++i) {
+bool Nemesis::broker_kill(std::size_t) {
+  if (!world_.kill_broker()) return false;
+  start_broker_within(10s);
+  return true;
+}
+
+bool Nemesis::broker_kills(std::size_t) {
+  const bool first = world_.kill_broker();
+  if (first) start_broker_within(1s);
+  for (int i = 1; i < 5; ++i) {
     world_.events().after(i * 2s, [this] {
-      if (healed_) return;
-      world_.kill_broker();
-      until_healed(below(1s), [this] { world_.start_broker(); });
+      if (!healed_ && world_.kill_broker()) start_broker_within(1s);
     });
   }
+  return first;
 }
 
-void Nemesis::broker_torn(std::size_t) {
-  world_.kill_broker_amid_effects(static_cast<int>(random_.below(30)));
+bool Nemesis::broker_torn(std::size_t) {
+  if (!world_.broker_runs()) return false;
+  const auto struck = [this] {
+    took_place("broker-torn");
+    start_broker_within(3s);
+  };
+  world_.kill_broker_amid_effects(static_cast<int>(random_.below(30)), struck);
   // it carries out so many by then, or while it is stopped is killed as well
-  until_healed(2s + below(3s), [this] {
-    world_.kill_broker();
-    world_.start_broker();
+  const std::uint64_t broker = world_.brokers();
+  until_healed(2s + below(3s), [this, broker, struck] {
+    if (world_.brokers() == broker && world_.kill_broker()) struck();
   });
+  return false;
 }
 
-void Nemesis::broker_pause(std::size_t) {
+bool Nemesis::broker_pause(std::size_t) {
+  if (!world_.broker_runs()) return false;
+  const std::uint64_t broker = world_.brokers();
+  if (std::exchange(paused_broker_, broker) != broker) broker_pauses_ = 0;
+  ++broker_pauses_;
   world_.pause_broker();
-  until_healed(below(8s), [this] { world_.resume_broker(); });
+  until_healed(below(8s), [this, broker] {
+    if (paused_broker_ == broker && --broker_pauses_ == 0) world_.resume_broker();
+  });
+  return true;
 }
 
 }  // namespace liminal::sim

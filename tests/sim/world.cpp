@@ -79,10 +79,11 @@ void World::BrokerListener::reached(FaultPoint point) {
 
 void World::broker_carry_out(const broker::Effects& effects, const std::string* held_frame) {
   for (const auto& effect : effects) {
-    if (broker_effects_left_ && (*broker_effects_left_)-- == 0) {
-      broker_effects_left_.reset();
+    if (broker_torn_ && broker_torn_->effects_left-- == 0) {
+      const auto struck = std::exchange(broker_torn_, std::nullopt)->struck;
       trace("the broker is in the midst of its effects");
       broker_dying_ = true;
+      if (struck) struck();
     }
     if (broker_dying_) return;
     if (const auto* send = std::get_if<broker::effect::Send>(&effect)) {
@@ -148,8 +149,8 @@ void World::vanish(std::size_t index) {
   }
 }
 
-void World::kill_amid_effects(std::size_t node, int effects) {
-  nodes_[node]->effects_left_ = effects;
+void World::kill_amid_effects(std::size_t node, int effects, std::function<void()> struck) {
+  nodes_[node]->torn_ = Torn{effects, std::move(struck)};
 }
 
 void World::pause(std::size_t index) {
@@ -184,18 +185,19 @@ void World::leave(std::size_t index) {
   leaver.handle([this, &leaver] { leaver.carry_out(leaver.core_.leave(now())); });
 }
 
-void World::kill_broker() {
-  broker_effects_left_.reset();  // that one was to die, and not the one after it
-  if (!broker_) return;
+bool World::kill_broker() {
+  broker_torn_.reset();  // that one was to die, and not the one after it
+  if (!broker_) return false;
   broker_dying_ = true;
   bury_broker();
+  return true;
 }
 
 void World::bury_broker() {
   trace("kill broker");
   broker_.reset();
   broker_dying_ = false;
-  broker_effects_left_.reset();
+  broker_torn_.reset();
   broker_paused_ = false;
   broker_pending_.clear();
   broker_pending_closings_.clear();

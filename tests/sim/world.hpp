@@ -55,6 +55,12 @@ class World {
   World(Settings settings, std::uint64_t seed);
   ~World();
 
+  /// Who dies in the midst of its effects.
+  struct Torn {
+    int effects_left;
+    std::function<void()> struck;
+  };
+
   /// One OS process that is a node; killed and started again it is another Node of the same name.
   class Node final : private FaultListener {
    public:
@@ -131,7 +137,7 @@ class World {
     std::array<bool, 2> blocked_{};
     std::array<std::vector<std::pair<std::uint64_t, std::function<void()>>>, 2> held_;
     unsigned loss_percent_ = 0;
-    std::optional<int> effects_left_;     // then it is killed
+    std::optional<Torn> torn_;
     std::set<Incarnation> lost_forever_;  // nothing of these may come any more
   };
 
@@ -164,20 +170,23 @@ class World {
 
   // --- faults ---
 
-  void kill(std::size_t node);         // SIGKILL: its connections close
-  void vanish(std::size_t node);       // its machine: nothing closes
-  void pause(std::size_t node);        // SIGSTOP
-  void resume(std::size_t node);       // SIGCONT
-  void leave(std::size_t node);        // SIGTERM
-  void cut_control(std::size_t node);  // the connection is lost with all that is on it
-  void cut_data(std::size_t node);
-  void kill_broker();   // SIGKILL: everything it knew is gone, its connections close
+  void kill(std::size_t node);    // SIGKILL: its connections close
+  void vanish(std::size_t node);  // its machine: nothing closes
+  void pause(std::size_t node);   // SIGSTOP
+  void resume(std::size_t node);  // SIGCONT
+  void leave(std::size_t node);   // SIGTERM
+  // the connection is lost with all that is on it; says whether there was one
+  bool cut_control(std::size_t node);
+  bool cut_data(std::size_t node);
+  bool kill_broker();   // SIGKILL: everything it knew is gone, its connections close
   void start_broker();  // another one, with a new epoch
   void pause_broker();
   void resume_broker();
-  /// SIGKILL when it has carried out so many effects more.
-  void kill_amid_effects(std::size_t node, int effects);
-  void kill_broker_amid_effects(int effects) { broker_effects_left_ = effects; }
+  /// SIGKILL when it has carried out so many effects more; `struck` is called then.
+  void kill_amid_effects(std::size_t node, int effects, std::function<void()> struck);
+  void kill_broker_amid_effects(int effects, std::function<void()> struck) {
+    broker_torn_ = Torn{effects, std::move(struck)};
+  }
   /// Its processes get no turn, though it reads and answers.
   void hang(std::size_t node, bool on);
   /// Its data connection takes nothing more; nothing that comes on it is read.
@@ -189,7 +198,9 @@ class World {
   /// So many messages of a hundred are sent again, 200 ms later, then 400, ...
   void lose(std::size_t node, unsigned percent);
   /// The next session frame to that node breaks a rule: its session cannot go on.
-  void spoil_frame_to(std::size_t node) { spoiled_.insert(node); }
+  void spoil_frame_to(std::size_t node, std::function<void()> struck = {}) {
+    spoiled_.insert_or_assign(node, std::move(struck));
+  }
   void set_delay_max(Duration delay) { settings_.delay_max = delay; }
   /// What it never meant to send.
   void inject_control(std::size_t node, std::string bytes);
@@ -243,7 +254,7 @@ class World {
 
   std::uint64_t connect(std::size_t node, bool data);
   void close_from_node(std::uint64_t connection);
-  void sever(std::optional<std::uint64_t> connection);
+  bool sever(std::optional<std::uint64_t> connection);
   void carry(std::uint64_t connection, Direction direction, std::function<void()> arrived);
   void release_held(Node& node, Direction direction, Duration late);
   void to_broker(std::uint64_t connection, Message message);
@@ -274,7 +285,7 @@ class World {
   std::function<Fate(FaultPoint, std::optional<std::size_t>)> fate_;
   FaultPointCounts points_reached_{};
   bool broker_dying_ = false;  // it is in the middle of something, and nothing of that comes out
-  std::optional<int> broker_effects_left_;
+  std::optional<Torn> broker_torn_;
   bool broker_paused_ = false;
   TimePoint broker_paused_at_{};
   std::deque<std::function<void()>> broker_pending_;
@@ -285,7 +296,7 @@ class World {
   std::vector<std::unique_ptr<Node>> nodes_;
   std::vector<Death> deaths_;
   std::set<Incarnation> down_;  // of deaths_, those that the present broker declared
-  std::set<std::size_t> spoiled_;
+  std::map<std::size_t, std::function<void()>> spoiled_;
   bool overhears_ = false;
   SessionFrames overheard_;
 };

@@ -141,10 +141,10 @@ void World::tell_broker_closed(std::uint64_t id) {
   });
 }
 
-void World::sever(std::optional<std::uint64_t> id) {
-  if (!id) return;
+bool World::sever(std::optional<std::uint64_t> id) {
+  if (!id) return false;
   Connection& connection = at(*id);
-  if (connection.severed || !connection.open_at_node) return;
+  if (connection.severed || !connection.open_at_node) return false;
   connection.severed = true;
   tell_broker_closed(*id);
   carry(*id, Direction::kToNode, [this, id = *id] {
@@ -158,6 +158,7 @@ void World::sever(std::optional<std::uint64_t> id) {
                                 : owner.core_.on_control_closed(now()));
     });
   });
+  return true;
 }
 
 void World::to_broker(std::uint64_t id, Message message) {
@@ -198,7 +199,9 @@ void World::to_node(std::uint64_t id, Message message) {
             const Connection& then = at(id);
             if (!then.open_at_node) return;
             if (message->size() == 2) {
-              const bool spoils = spoiled_.erase(owner.index_) > 0;
+              const auto spoiling = spoiled_.extract(owner.index_);
+              const bool spoils = !spoiling.empty();
+              if (spoils && spoiling.mapped()) spoiling.mapped()();
               owner.hears_frame_ = true;
               owner.carry_out(owner.core_.on_frame(
                   message->front(), spoils ? spoiled(message->back(), now()) : message->back(),
@@ -215,14 +218,14 @@ void World::to_node(std::uint64_t id, Message message) {
 
 // --- faults ---
 
-void World::cut_control(std::size_t node) {
+bool World::cut_control(std::size_t node) {
   trace("cut control of " + nodes_[node]->label());
-  sever(nodes_[node]->control_);
+  return sever(nodes_[node]->control_);
 }
 
-void World::cut_data(std::size_t node) {
+bool World::cut_data(std::size_t node) {
   trace("cut data of " + nodes_[node]->label());
-  sever(nodes_[node]->data_);
+  return sever(nodes_[node]->data_);
 }
 
 void World::stall(std::size_t node, bool on) {

@@ -134,10 +134,11 @@ void World::Node::deliver(Signal signal) {
 
 void World::Node::carry_out(NodeCore::Effects effects) {
   for (auto& effect : effects) {
-    if (effects_left_ && (*effects_left_)-- == 0) {
-      effects_left_.reset();
+    if (torn_ && torn_->effects_left-- == 0) {
+      const auto struck = std::exchange(torn_, std::nullopt)->struck;
       world_.trace(label() + " is in the midst of its effects");
       world_.kill(index_);
+      if (struck) struck();
     }
     if (!alive_) return;
     std::visit(
