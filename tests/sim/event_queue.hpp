@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <utility>
 #include <vector>
 
@@ -22,9 +23,9 @@ class EventQueue {
   }
   void after(Duration delay, std::function<void()> what) { at(now_ + delay, std::move(what)); }
 
-  /// Runs everything up to and including `until`; then it is `until`.
+  /// Runs everything up to and including `until`; then it is `until`. Beyond the cap nothing runs.
   void run_until(TimePoint until) {
-    while (!events_.empty() && events_.front().when <= until) {
+    while (!events_.empty() && events_.front().when <= until && !is_capped()) {
       std::pop_heap(events_.begin(), events_.end(), Later{});
       const Event event = std::move(events_.back());
       events_.pop_back();
@@ -36,6 +37,9 @@ class EventQueue {
   }
 
   [[nodiscard]] std::uint64_t events_run() const { return events_run_; }
+  /// So many in all: where one follows another at one instant for ever, time does not end it.
+  void cap(std::uint64_t events) { events_max_ = events; }
+  [[nodiscard]] bool is_capped() const { return events_run_ >= events_max_; }
 
  private:
   struct Event {
@@ -52,6 +56,7 @@ class EventQueue {
   TimePoint now_{};
   std::uint64_t next_number_ = 0;
   std::uint64_t events_run_ = 0;
+  std::uint64_t events_max_ = std::numeric_limits<std::uint64_t>::max();
   std::vector<Event> events_;  // a heap
 };
 

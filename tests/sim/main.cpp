@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "common/base/standard_streams.hpp"
+#include "common/base/text.hpp"
+#include "tests/sim/last_words.hpp"
 #include "tests/sim/sim_options.hpp"
 #include "tests/sim/sim_report.hpp"
 #include "tests/sim/trace_book.hpp"
@@ -31,8 +33,8 @@ void list() {
 }
 
 /// Runs it once more, for its trace: one seed is one run.
-void show_failure(const SimOptions& options, std::uint64_t seed,
-                  const std::vector<std::string>& violations) {
+void show_failure(const SimOptions& options, std::uint64_t seed, const Storm& first) {
+  const std::vector<std::string>& violations = first.violations();
   std::fprintf(stderr, "seed %llu: %zu violations\n", static_cast<unsigned long long>(seed),
                violations.size());
   std::vector<std::string> lines;
@@ -42,6 +44,13 @@ void show_failure(const SimOptions& options, std::uint64_t seed,
   };
   Storm storm{std::move(settings), seed};
   storm.run();
+  if (storm.violations() != violations || storm.digest() != first.digest()) {
+    std::fprintf(stderr,
+                 "not reproduced: the same seed ran differently; digest %s, and %s the second "
+                 "time, with %zu violations; the trace is the second's\n",
+                 to_hex(first.digest()).c_str(), to_hex(storm.digest()).c_str(),
+                 storm.violations().size());
+  }
   for (const std::string& line : shortened(lines, violations)) {
     std::fprintf(stderr, "%s\n", line.c_str());
   }
@@ -64,8 +73,10 @@ int run(const SimOptions& options) {
   Tally sum;
   std::uint64_t failures = 0;
   const auto begin = std::chrono::steady_clock::now();
+  speak_at_death();
   for (std::uint64_t i = 0; i < options.seeds; ++i) {
     const std::uint64_t seed = options.first + i;
+    set_last_words(options.replay(seed));
     auto settings = options.storm();
     if (trace.is_open()) {
       trace << "seed " << seed << '\n';
@@ -77,7 +88,7 @@ int run(const SimOptions& options) {
     storm.run();
     sum.add(storm.tally());
     if (storm.violations().empty()) continue;
-    if (++failures <= kFailuresShown) show_failure(options, seed, storm.violations());
+    if (++failures <= kFailuresShown) show_failure(options, seed, storm);
   }
   const auto took = std::chrono::duration_cast<Duration>(std::chrono::steady_clock::now() - begin);
   std::fputs((options.json ? report_json(sum, took) : report(sum, took)).c_str(), stdout);

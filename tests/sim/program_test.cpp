@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -107,6 +108,25 @@ TEST_F(Program, NamesABadOption) {
   }
 }
 
+TEST_F(Program, WhoeverKillsItIsToldWhatReplaysTheStorm) {
+  const char* bin = std::getenv("LIMINAL_BIN");
+  ASSERT_NE(bin, nullptr) << "LIMINAL_BIN names no folder";
+  const std::string command = "echo $$; exec " + std::string{bin} +
+                              "/liminal-sim --seed 5 --minutes 900 --trace /dev/stdout 2>&1";
+  FILE* pipe = ::popen(command.c_str(), "r");
+  ASSERT_NE(pipe, nullptr);
+  char line[4096];
+  ASSERT_NE(std::fgets(line, sizeof line, pipe), nullptr);
+  const auto pid = static_cast<pid_t>(std::strtol(line, nullptr, 10));
+  ASSERT_GT(pid, 1);
+  ASSERT_NE(std::fgets(line, sizeof line, pipe), nullptr);  // it storms
+  ASSERT_EQ(::kill(pid, SIGABRT), 0);
+  std::string text;  // half a line of the trace may stand before
+  while (std::fgets(line, sizeof line, pipe) != nullptr) text += line;
+  ::pclose(pipe);
+  EXPECT_NE(text.find("again: liminal-sim --seed 5 --minutes 900\n"), std::string::npos);
+}
+
 TEST(SimOptions, TheCommandThatReplaysNamesWhatChangesTheRun) {
   const char* const words[] = {"liminal-sim", "--seeds",     "9",       "--minutes", "2",
                                "--nemesis",   "broker-kill", "--nodes", "5"};
@@ -114,6 +134,18 @@ TEST(SimOptions, TheCommandThatReplaysNamesWhatChangesTheRun) {
   ASSERT_TRUE(options.has_value()) << options.error().detail;
   EXPECT_EQ(options->replay(7), "liminal-sim --seed 7 --minutes 2 --nodes 5 --nemesis broker-kill");
   EXPECT_EQ(SimOptions{}.replay(7), "liminal-sim --seed 7");
+}
+
+TEST(SimOptions, TheCommandThatReplaysStormsToTheNanosecondAsLong) {
+  const char* const words[] = {"liminal-sim", "--minutes", "0.123456789012345"};
+  const auto options = read_sim_options(3, words);
+  ASSERT_TRUE(options.has_value()) << options.error().detail;
+  const std::string command = options->replay(7);
+  const std::string minutes = command.substr(command.rfind(' ') + 1);
+  const char* const again[] = {"liminal-sim", "--minutes", minutes.c_str()};
+  const auto read = read_sim_options(3, again);
+  ASSERT_TRUE(read.has_value()) << command;
+  EXPECT_EQ(read->minutes, options->minutes) << command;
 }
 
 TEST(TraceBook, AShortenedTraceKeepsFaultsAndTheLastWordsOfTheAccused) {

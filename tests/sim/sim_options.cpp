@@ -1,6 +1,7 @@
 #include "tests/sim/sim_options.hpp"
 
 #include <boost/program_options.hpp>
+#include <limits>
 #include <sstream>
 
 namespace liminal::sim {
@@ -46,6 +47,7 @@ Storm::Settings SimOptions::storm() const {
 
 std::string SimOptions::replay(std::uint64_t seed) const {
   std::ostringstream text;
+  text.precision(std::numeric_limits<double>::max_digits10);  // so that it reads back the same
   text << "liminal-sim --seed " << seed;
   if (minutes != SimOptions{}.minutes) text << " --minutes " << minutes;
   if (hosts != SimOptions{}.hosts) text << " --nodes " << hosts;

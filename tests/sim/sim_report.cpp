@@ -58,8 +58,10 @@ std::string report(const Tally& tally, Duration took) {
       << "pairs " << tally.pairs << ", of which " << tally.pairs_lost << " lost their other end\n"
       << "seeds " << tally.seeds << ", simulated " << fixed(seconds(tally.simulated) / 3600, 2)
       << " h, conversations " << tally.conversations << " ("
-      << fixed(per_minute(tally.conversations, tally.simulated), 1) << " a minute), replies "
-      << tally.replies << " of " << tally.requests << ", faults " << tally.faults_in_all() << " ("
+      << fixed(per_minute(tally.conversations, tally.simulated), 1) << " a minute), decided "
+      << tally.decided() << " (" << fixed(per_minute(tally.decided(), tally.simulated), 1)
+      << " a minute), replies " << tally.replies << " of " << tally.requests << ", faults "
+      << tally.faults_in_all() << " ("
       << fixed(per_minute(tally.faults_in_all(), tally.simulated), 1) << " a minute), nodes fenced "
       << tally.fenced << ", brokers " << tally.brokers << '\n'
       << "took " << fixed(seconds(took), 1) << " s, " << fixed(speed(tally, took), 0)
@@ -79,6 +81,8 @@ std::string report_json(const Tally& tally, Duration took) {
       {"simulated_hours", seconds(tally.simulated) / 3600},
       {"conversations", tally.conversations},
       {"conversations_a_minute", per_minute(tally.conversations, tally.simulated)},
+      {"conversations_decided", tally.decided()},
+      {"conversations_decided_a_minute", per_minute(tally.decided(), tally.simulated)},
       {"outcomes", tally.outcomes},
       {"requests", tally.requests},
       {"replies", tally.replies},

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "common/base/text.hpp"
+#include "tests/sim/last_words.hpp"
 
 namespace liminal::sim {
 namespace {
@@ -18,6 +19,8 @@ constexpr Duration kHealingMax = 45s;
 constexpr Duration kStep = 250ms;
 // Once all is quiet: whatever was wrong by then has become a verdict after it.
 constexpr Duration kWatched = kCluster.recovery + kCluster.down_after + 1s;
+// Some fifty happen.
+constexpr std::uint64_t kEventsPerHostAndSecond = 5000;
 constexpr std::uint32_t kRecordsMax = 1000;  // of one conversation: more than any has
 
 std::string text_of(const TimelineRecord& record) {
@@ -114,9 +117,24 @@ void Storm::begin() {
   });
 }
 
+void Storm::run_for(Duration duration) {
+  world_.run_for(duration);
+  still_running();
+  if (std::exchange(capped_, world_.events().is_capped()) != capped_) {
+    violations_->add("more than " + std::to_string(world_.events_run()) + " events by " +
+                     std::to_string(to_ms(world_.now() - TimePoint{})) + " ms: none runs any more");
+  }
+}
+
 void Storm::run() {
+  world_.events().cap(
+      kEventsPerHostAndSecond * settings_.hosts *
+      static_cast<std::uint64_t>(
+          std::chrono::ceil<std::chrono::seconds>(settings_.length + kHealingMax).count()));
   begin();
-  world_.run_for(settings_.length);
+  for (const TimePoint end = world_.now() + settings_.length; world_.now() < end;) {
+    run_for(std::min(kStep, end - world_.now()));
+  }
   heal();
   judge();
 }
@@ -127,13 +145,13 @@ void Storm::heal() {
   nemesis_.heal();
   const TimePoint latest = world_.now() + kHealingMax;
   do {
-    world_.run_for(kStep);
+    run_for(kStep);
     nemesis_.tend();
     if (all_conversations_ended()) policies_.end_attached();
   } while (!is_quiet() && world_.now() < latest);
   tally_.simulated = world_.now() - TimePoint{};
   for (const TimePoint end = world_.now() + kWatched; world_.now() < end;) {
-    world_.run_for(kStep);
+    run_for(kStep);
     nemesis_.tend();
   }
 }

@@ -19,7 +19,7 @@ namespace liminal::sim {
 
 /// How many begin in a minute of a storm.
 struct Density {
-  int talks = 62, policy_talks = 62, pairs = 20, faults = 14, actor_kills = 20,
+  int talks = 76, policy_talks = 76, pairs = 20, faults = 14, actor_kills = 20,
       participant_kills = 40, attached_kills = 15;
 };
 
@@ -45,11 +45,14 @@ class Storm {
 
   [[nodiscard]] const std::vector<std::string>& violations() const { return violations_->found; }
   [[nodiscard]] const Tally& tally() const { return tally_; }
+  /// Of all that was carried over the network, and when: the same for the same run.
+  [[nodiscard]] std::uint64_t digest() const { return world_.digest(); }
 
  private:
   [[nodiscard]] World::Settings world_settings(std::uint64_t seed);
   std::size_t start(std::size_t host);
   void begin();
+  void run_for(Duration duration);
   void scatter(int per_minute, std::function<void()> action);
   void heal();
   [[nodiscard]] bool is_quiet();
@@ -70,6 +73,7 @@ class Storm {
   EchoScene echoes_;
   PolicyScene policies_;
   Tally tally_;
+  bool capped_ = false;  // too many events: none runs any more
 };
 
 }  // namespace liminal::sim

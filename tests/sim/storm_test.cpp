@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "tests/sim/last_words.hpp"
 #include "tests/sim/sim_report.hpp"
 #include "tests/sim/trace_book.hpp"
 
@@ -33,10 +34,13 @@ Tally explore(const Storm::Settings& settings, std::uint64_t first, std::uint64_
   const auto chosen = from_environment("LIMINAL_SIM_SEED");
   const std::uint64_t end = chosen ? *chosen + 1 : seeds;
   Tally sum;
+  speak_at_death();
   for (std::uint64_t seed = chosen.value_or(first); seed < end; seed += step) {
+    set_last_words(again + std::to_string(seed));
     Storm storm{settings, seed};
     storm.run();
     sum.add(storm.tally());
+    set_last_words("");  // what another test dies of is not this seed's
     for (const auto& violation : storm.violations()) {
       ADD_FAILURE() << "seed " << seed << ": " << violation << "; " << again << seed;
     }
@@ -78,7 +82,7 @@ TEST_P(StormSim, KeepsItsPromisesUnderFaults) {
   RecordProperty("seeds", std::to_string(tally.seeds));
   if (tally.seeds < 10) return;  // too few to have tried everything
   const double minutes = std::chrono::duration<double, std::ratio<60>>(tally.simulated).count();
-  EXPECT_GE(static_cast<double>(tally.conversations), 100 * minutes);
+  EXPECT_GE(static_cast<double>(tally.decided()), 100 * minutes);
   EXPECT_GE(static_cast<double>(tally.faults_in_all()), 10 * minutes);
   EXPECT_GT(tally.actor_restarts, tally.seeds);
   if (GetParam() % 2 == 0) {

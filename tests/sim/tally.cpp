@@ -33,6 +33,15 @@ void Tally::add(const Tally& more) {
   policies.add(more.policies);
 }
 
+std::uint64_t Tally::decided() const {
+  std::uint64_t sum = conversations;
+  for (const char* undecided : {"lost with its node", "not opened", "never ended"}) {
+    const auto found = outcomes.find(undecided);
+    if (found != outcomes.end()) sum -= found->second;
+  }
+  return sum;
+}
+
 std::uint64_t Tally::faults_in_all() const {
   std::uint64_t sum = 0;
   for (const auto& [kind, count] : faults) sum += count;

@@ -30,6 +30,8 @@ struct Tally {
   std::uint64_t violations = 0;
 
   void add(const Tally& more);
+  /// Whose outcome somebody was there to see: not lost with their nodes, and opened at all.
+  [[nodiscard]] std::uint64_t decided() const;
   /// Without those that lasting actors and participants died of.
   [[nodiscard]] std::uint64_t faults_in_all() const;
 };

@@ -162,8 +162,7 @@ class World {
   /// Whether anybody reads the trace: lines are dear to make.
   [[nodiscard]] bool tracing() const { return tracing_; }
   void trace(const std::string& line) const;
-  /// Of all that was carried over the network so far, when, and of who drew how often; kept up
-  /// while somebody reads the trace.
+  /// Of all that was carried over the network so far, when, and of who drew how often.
   [[nodiscard]] std::uint64_t digest() const { return digest_; }
 
   void run_for(Duration duration) { events_.run_until(events_.now() + duration); }

@@ -1,5 +1,6 @@
 // The network of a simulated world: connections in order, and all that goes wrong with them.
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
 #include "common/base/check.hpp"
@@ -50,7 +51,12 @@ void World::digest(const Message& message) {
   mix(static_cast<std::uint64_t>(now().time_since_epoch().count()));
   for (const std::string& part : message) {
     mix(part.size());
-    for (const char c : part.substr(0, 64)) mix(static_cast<unsigned char>(c));
+    const std::size_t end = std::min<std::size_t>(part.size(), 64);
+    for (std::size_t begin = 0; begin < end; begin += sizeof(std::uint64_t)) {
+      std::uint64_t word = 0;
+      std::memcpy(&word, part.data() + begin, std::min(sizeof word, end - begin));
+      mix(word);
+    }
   }
 }
 
@@ -164,7 +170,7 @@ bool World::sever(std::optional<std::uint64_t> id) {
 void World::to_broker(std::uint64_t id, Message message) {
   const Connection& connection = at(id);
   if (connection.severed || !connection.open_at_node) return;
-  if (tracing_) digest(message);
+  digest(message);
   auto shared = std::make_shared<const Message>(std::move(message));
   if (overhears_ && shared->size() == 2) {
     overheard_.push_back(shared);
@@ -190,7 +196,7 @@ void World::to_node(std::uint64_t id, Message message) {
   if (id == 0 || id > connections_.size()) return;
   const Connection& connection = at(id);
   if (connection.severed || !connection.open_at_broker) return;
-  if (tracing_) digest(message);
+  digest(message);
   carry(id, Direction::kToNode,
         [this, id, message = std::make_shared<const Message>(std::move(message))] {
           if (at(id).severed || !at(id).open_at_node) return;
