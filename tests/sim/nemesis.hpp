@@ -125,6 +125,8 @@ class Nemesis {
   bool kill_fan_out(std::size_t host);
   bool kill_at_point(std::size_t host);
   bool vanish(std::size_t host);
+  bool late_frames(std::size_t host);
+  void send_and_die(std::size_t host, std::size_t to, int tries);
   bool leave(std::size_t host);
   bool pause(std::size_t host, Duration length);
   bool pause_100ms(std::size_t host);

@@ -9,6 +9,12 @@ namespace liminal::sim {
 
 using namespace std::chrono_literals;
 
+namespace {
+
+constexpr Serial kNobody{std::uint64_t{1} << 60};  // none has it
+
+}  // namespace
+
 /// Reaches the functions that are nobody else's business.
 struct NemesisKinds {
   // clang-format off
@@ -30,6 +36,7 @@ struct NemesisKinds {
       Nemesis::Kind{"kill-fan-out",  &Nemesis::kill_fan_out,  3, "SIGKILL of a node while it tells of an exit"},
       Nemesis::Kind{"kill-joining",  &Nemesis::kill_joining,  3, "SIGKILL of a node, and of the next one while it joins"},
       Nemesis::Kind{"kill-torn",     &Nemesis::kill_torn,     3, "SIGKILL of a node in the midst of what it sends"},
+      Nemesis::Kind{"late-frames",   &Nemesis::late_frames,   3, "what a young node sends arrives when it was declared dead"},
       Nemesis::Kind{"leave",         &Nemesis::leave,         5, "SIGTERM of a node"},
       Nemesis::Kind{"loss",          &Nemesis::loss,          3, "1 to 5 % of the messages are sent again, up to 5 s"},
       Nemesis::Kind{"malformed",     &Nemesis::malformed,     2, "a joined node sends frames that are none"},
@@ -143,6 +150,40 @@ bool Nemesis::vanish(std::size_t host) {
   world_.vanish(hosts_[host]);
   died(hosts_[host]);
   return true;
+}
+
+/// Its next one sends something to another host, its first frame there, and dies; what it sent
+/// waits at the broker until all know of its end.
+bool Nemesis::late_frames(std::size_t host) {
+  const std::size_t to = (host + 1 + random_.below(hosts_.size() - 1)) % hosts_.size();
+  kill(host);
+  restart(host);
+  // the name is free when the verdict on the first one is
+  send_and_die(host, to, 100);
+  return false;
+}
+
+void Nemesis::send_and_die(std::size_t host, std::size_t to, int tries) {
+  if (healed_ || tries == 0) return;
+  auto& young = on(host);
+  auto& other = on(to);
+  if (!young.alive() || !young.core().joined() || !other.alive() || !other.core().joined()) {
+    world_.events().after(20ms, [=, this] { send_and_die(host, to, tries - 1); });
+    return;
+  }
+  const std::size_t sender = hosts_[host], receiver = hosts_[to];
+  hold(receiver, Hold::kStalled);
+  // to nobody: what matters is the frame
+  young.scheduler().exit(Pid{other.name(), other.core().incarnation(), kNobody},
+                         ExitReason::kill());
+  young.poke();
+  until_healed(10ms + below(50ms), [=, this] {
+    world_.kill(sender);
+    died(sender);
+    took_place("late-frames");
+    until_healed(settings_.cluster.reconnect_grace + 50ms + below(1s),
+                 [=, this] { release(receiver, Hold::kStalled); });
+  });
 }
 
 bool Nemesis::leave(std::size_t host) {

@@ -104,6 +104,8 @@ class World {
     void handle(Event event);  // now, or when it goes on after a pause
     void carry_out(NodeCore::Effects effects);
     void deliver(Signal signal);
+    void hear(const std::string& header, const std::string& frame);
+    void publish(Directory::Snapshot snapshot);
     void turn();
     void sleep();
     void reached(FaultPoint point) override;
@@ -139,6 +141,8 @@ class World {
     unsigned loss_percent_ = 0;
     std::optional<Torn> torn_;
     std::set<Incarnation> lost_forever_;  // nothing of these may come any more
+    std::set<Incarnation> gone_;          // it knows them as down: their frames do nothing
+    std::optional<Epoch> epoch_;
   };
 
   /// Starts a node; `services` is its factory, whose participants hold their lease by what

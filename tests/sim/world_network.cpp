@@ -208,11 +208,8 @@ void World::to_node(std::uint64_t id, Message message) {
               const auto spoiling = spoiled_.extract(owner.index_);
               const bool spoils = !spoiling.empty();
               if (spoils && spoiling.mapped()) spoiling.mapped()();
-              owner.hears_frame_ = true;
-              owner.carry_out(owner.core_.on_frame(
-                  message->front(), spoils ? spoiled(message->back(), now()) : message->back(),
-                  now()));
-              owner.hears_frame_ = false;
+              owner.hear(message->front(),
+                         spoils ? spoiled(message->back(), now()) : message->back());
             } else if (then.data) {
               owner.carry_out(owner.core_.on_data_control(message->front(), now()));
             } else {

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "common/base/text.hpp"
+#include "common/wire/codec.hpp"
 #include "tests/sim/world_events.hpp"
 
 namespace liminal::sim {
@@ -132,6 +133,30 @@ void World::Node::deliver(Signal signal) {
   scheduler_.deliver(std::move(signal));
 }
 
+void World::Node::publish(Directory::Snapshot snapshot) {
+  for (const Member& member : directory_.snapshot()->members) {
+    if (world_.is_down(member.incarnation)) gone_.insert(member.incarnation);
+  }
+  for (const Member& member : snapshot.members) gone_.erase(member.incarnation);
+  directory_.publish(std::move(snapshot));
+}
+
+/// What comes of one that it knows as down, late as it may be, changes nothing.
+void World::Node::hear(const std::string& header, const std::string& frame) {
+  const std::size_t sessions = core_.sessions();
+  auto effects = core_.on_frame(header, frame, world_.now());
+  if (!gone_.empty() && (!effects.empty() || core_.sessions() != sessions)) {
+    const auto route = wire::decode_route_from(header);
+    const bool is_gone = route && gone_.contains(route->incarnation);
+    if (is_gone && world_.settings_.violation)
+      world_.settings_.violation(label() + " took a frame of " + route->node.value() + "/" +
+                                 to_hex(route->incarnation.value()) + ", which it knows as down");
+  }
+  hears_frame_ = true;
+  carry_out(std::move(effects));
+  hears_frame_ = false;
+}
+
 void World::Node::carry_out(NodeCore::Effects effects) {
   for (auto& effect : effects) {
     if (torn_ && torn_->effects_left-- == 0) {
@@ -164,13 +189,15 @@ void World::Node::carry_out(NodeCore::Effects effects) {
           } else if constexpr (std::is_same_v<Effect, node_effect::CertifyTurn>) {
             scheduler_.send_local(beat_process_, std::make_unique<BeatRequest>());
           } else if constexpr (std::is_same_v<Effect, node_effect::Publish>) {
-            directory_.publish(std::move(e.snapshot));
+            publish(std::move(e.snapshot));
           } else if constexpr (std::is_same_v<Effect, node_effect::Undeliverable>) {
             scheduler_.dead_letters().add(
                 DeadLetter::of(e.cause, e.send.from, e.send.to, e.send.envelope, world_.now()));
           } else if constexpr (std::is_same_v<Effect, node_effect::UndeliverableUnseen>) {
             scheduler_.dead_letters().add_unseen(e.cause, e.envelopes);
           } else if constexpr (std::is_same_v<Effect, node_effect::Joined>) {
+            // what another broker declared is news to this one, until it is told
+            if (std::exchange(epoch_, e.epoch) != e.epoch) gone_.clear();
             world_.trace(label() + (e.resumed ? " resumed" : " joined"));
           } else if constexpr (std::is_same_v<Effect, node_effect::Interrupted>) {
             world_.trace(label() + " interrupted");
@@ -193,6 +220,7 @@ void World::Node::carry_out(NodeCore::Effects effects) {
             borne_.emplace(e.fresh, std::nullopt);
             recorder_.fenced(e.old_incarnation);
             lost_forever_.clear();
+            gone_.clear();
             world_.trace(label() + " fenced: " + e.why);
           } else if constexpr (std::is_same_v<Effect, node_effect::Refused> ||
                                std::is_same_v<Effect, node_effect::Left>) {
