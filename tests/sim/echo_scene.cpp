@@ -1,5 +1,6 @@
 #include "tests/sim/echo_scene.hpp"
 
+#include <algorithm>
 #include <string>
 #include <utility>
 
@@ -11,6 +12,15 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr Duration kTalkTimeout = 8s;
+constexpr std::uint64_t kPairTotalMax = 100;
+// First halves of ids that no conversation has.
+constexpr std::uint64_t kPairIds = 1, kTieIds = 2;
+
+bool is_noconnection(const ExitReason& reason) { return reason.kind == ExitKind::kNoConnection; }
+
+std::string text_of(const std::optional<ExitReason>& reason) {
+  return reason ? to_string(*reason) : "nothing";
+}
 
 }  // namespace
 
@@ -33,12 +43,41 @@ void EchoScene::start_pair() {
   const auto snapshot = node.directory().snapshot();
   if (!node.alive() || snapshot->members.empty()) return;
   const Member& member = snapshot->members[stage_.random.below(snapshot->members.size())];
-  auto record = std::make_shared<PairRecord>();
-  pairs_.push_back({stage_.nemesis.index_on(host), record});
-  node.scheduler().spawn(make_pair_process(record, stage_.violations,
-                                           {member.name, member.incarnation, Serial{0}},
-                                           1 + stage_.random.below(60)));
+  auto record = std::make_shared<PairRecord>(
+      PairRecord{.id = fresh_id(kPairIds), .total = 1 + stage_.random.below(kPairTotalMax)});
+  pairs_.push_back({{stage_.nemesis.index_on(host), node.fenced()}, record});
+  node.scheduler().spawn(
+      make_pair_process(record, reporter(), {member.name, member.incarnation, Serial{0}}));
   node.poke();
+  if (pairs_.size() % 2 == 0) start_tie();
+}
+
+/// To another node: on its own one no signal is under way.
+void EchoScene::start_tie() {
+  const std::size_t host = stage_.nemesis.some_host();
+  auto& node = stage_.nemesis.on(host);
+  if (!node.alive()) return;
+  std::vector<Pid> others;
+  for (const Member& member : node.directory().snapshot()->members) {
+    const Pid other{member.name, member.incarnation, Serial{0}};
+    if (!other.is_local()) others.push_back(other);
+  }
+  if (others.empty()) return;
+  auto record = std::make_shared<TieRecord>(TieRecord{.id = fresh_id(kTieIds)});
+  ties_.push_back({{stage_.nemesis.index_on(host), node.fenced()}, record});
+  node.scheduler().spawn(
+      make_tie_process(record, reporter(), others[stage_.random.below(others.size())]));
+  node.poke();
+}
+
+ConversationId EchoScene::fresh_id(std::uint64_t kind) { return {kind, ++ids_}; }
+
+Reporter EchoScene::reporter() const {
+  Reporter reporter{.violations = stage_.violations, .ends = stage_.ends};
+  if (stage_.world.tracing()) {
+    reporter.trace = [&world = stage_.world](const std::string& line) { world.trace(line); };
+  }
+  return reporter;
 }
 
 bool EchoScene::kill_some_actor() {
@@ -57,6 +96,7 @@ bool EchoScene::kill_some_actor() {
 void EchoScene::judge(Tally& tally) {
   for (const auto& talk : talks_) judge_talk(talk, tally);
   for (const auto& pair : pairs_) judge_pair(pair, tally);
+  for (const auto& tie : ties_) judge_tie(tie);
 }
 
 void EchoScene::judge_talk(const Talk& talk, Tally& tally) {
@@ -108,19 +148,118 @@ void EchoScene::judge_talk(const Talk& talk, Tally& tally) {
   }
 }
 
+bool EchoScene::is_left(const Pid& pid) const {
+  for (std::size_t i = 0; i < stage_.world.nodes(); ++i) {
+    auto& node = stage_.world.node(i);
+    if (node.left() && node.core().incarnation() == pid.incarnation) return true;
+  }
+  return false;
+}
+
+bool EchoScene::is_living(const Pid& pid) const {
+  for (std::size_t i = 0; i < stage_.world.nodes(); ++i) {
+    auto& node = stage_.world.node(i);
+    if (node.alive() && node.core().incarnation() == pid.incarnation) return true;
+  }
+  return false;
+}
+
+bool EchoScene::is_lost(const Home& home, const Pid& of, const ExitReason& reason) const {
+  const auto dead_of = [&](std::optional<EvidenceSource> source) {
+    const auto& deaths = stage_.world.deaths();
+    return std::any_of(deaths.begin(), deaths.end(), [&](const World::Death& death) {
+      return death.incarnation == of.incarnation && (!source || death.evidence.source == *source);
+    });
+  };
+  const bool fenced = stage_.world.node(home.node).fenced() > home.fenced;
+  if (!reason.evidence) return fenced || dead_of(std::nullopt) || is_left(of);
+  const EvidenceSource source = reason.evidence->source;
+  const bool of_a_verdict = source != EvidenceSource::kIsolated && source != EvidenceSource::kReset;
+  if (of_a_verdict && is_living(of)) return false;  // it is final
+  switch (source) {
+    case EvidenceSource::kConnectionClosed:
+    case EvidenceSource::kHeartbeatsMissed:
+      return dead_of(source);
+    case EvidenceSource::kRecovery:  // a new broker does not list it, and may say nothing more
+      return true;
+    case EvidenceSource::kLeft:
+      return is_left(of);
+    case EvidenceSource::kIsolated:
+      return fenced;
+    case EvidenceSource::kReset:
+      return stage_.nemesis.count("spoil") + stage_.nemesis.count("hostile") +
+                 stage_.nemesis.count("malformed") >
+             0;
+  }
+  return false;
+}
+
 void EchoScene::judge_pair(const Pair& pair, Tally& tally) {
-  const auto& node = stage_.world.node(pair.node);
+  const auto& node = stage_.world.node(pair.home.node);
   const auto& record = *pair.record;
   ++tally.pairs;
   tally.deferred += record.deferred;
-  if (record.exit_reason && record.exit_reason->kind == ExitKind::kNoConnection) {
-    ++tally.pairs_lost;
+  if (record.exit_reason && is_noconnection(*record.exit_reason)) ++tally.pairs_lost;
+  const auto accuse = [&](const std::string& what) {
+    stage_.violations->add(record.name() + ": " + what);
+  };
+  for (const ExitReason& reason : record.told) {
+    const bool right = [&] {
+      switch (reason.kind) {
+        case ExitKind::kShutdown:
+          return record.echoed == record.total || is_left(*record.instance);
+        case ExitKind::kNoConnection:
+          return is_lost(pair.home, *record.instance, reason);
+        case ExitKind::kNoProc:  // what it sent behind its monitor was never answered
+          return record.down_reason == reason && record.echoed == 0;
+        default:
+          return false;
+      }
+    }();
+    if (!right) {
+      accuse("told " + to_string(reason) + " when " + std::to_string(record.echoed) + " of " +
+             std::to_string(record.total) + " were echoed");
+    }
+  }
+  if (record.told.size() == 2) {
+    // the second may be lost on its way, and what comes behind a lost connection is none either
+    const ExitReason& first = record.told[0];
+    const ExitReason& second = record.told[1];
+    const bool agree = first == second || is_noconnection(second) ||
+                       (record.down_reason && record.down_reason->kind == ExitKind::kNoProc);
+    if (!agree) accuse("told " + to_string(first) + ", then " + to_string(second));
   }
   if (!node.alive() || record.over) return;
-  stage_.violations->add("a pair of " + node.label() + " was never told: exits " +
-                         std::to_string(record.exits) + ", downs " + std::to_string(record.downs) +
-                         ", echoed " + std::to_string(record.echoed) + " of " +
-                         std::to_string(record.sent));
+  accuse("never over: exit " + text_of(record.exit_reason) + ", down " +
+         text_of(record.down_reason) + ", echoed " + std::to_string(record.echoed) + " of " +
+         std::to_string(record.sent));
+}
+
+void EchoScene::judge_tie(const Tie& tie) {
+  const auto& record = *tie.record;
+  const auto judge = [&](const std::optional<ExitReason>& reason, bool tied_anew) {
+    if (!reason) return;
+    const bool right = [&] {
+      switch (reason->kind) {
+        case ExitKind::kError:
+          return reason->text.rfind("mortal", 0) == 0;
+        case ExitKind::kShutdown:
+          return is_left(*record.instance);
+        case ExitKind::kNoConnection:
+          return is_lost(tie.home, *record.instance, *reason);
+        case ExitKind::kNoProc:
+          return tied_anew;
+        default:
+          return false;
+      }
+    }();
+    if (!right) stage_.violations->add(record.name() + ": told " + to_string(*reason));
+  };
+  judge(record.exit_reason, record.relinks > 0);
+  judge(record.down_reason, true);
+  if (!stage_.world.node(tie.home.node).alive() || record.over) return;
+  stage_.violations->add(record.name() + ": never over: exit " + text_of(record.exit_reason) +
+                         ", down " + text_of(record.down_reason));
 }
 
 }  // namespace liminal::sim

@@ -119,6 +119,7 @@ bool PolicyScene::kill_some_attached() {
 }
 
 void PolicyScene::end_attached() {
+  *stage_.ends = true;
   for (const Attached& one : attached_) stage_.kill(one.node, one.pid);
   attached_.clear();
 }

@@ -38,7 +38,7 @@ class PolicyScene {
   bool kill_some_participant();
   /// One of those that conversations attach to.
   bool kill_some_attached();
-  /// They live on when their conversations are over.
+  /// They live on when their conversations are over. Pairs end with them.
   void end_attached();
   /// What a conversation of that node tells, of this scene or of another.
   void hear(std::size_t node, TimelineRecord record);

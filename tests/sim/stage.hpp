@@ -15,6 +15,8 @@ struct Stage {
   Nemesis& nemesis;
   Random& random;
   std::shared_ptr<Violations> violations;
+  /// Nothing fails any more and no conversation is left: what goes on by itself comes to its end.
+  std::shared_ptr<bool> ends = std::make_shared<bool>(false);
 
   /// From outside, unless its node is stopped or dead.
   void kill(std::size_t node, const Pid& process) const {

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "common/base/text.hpp"
+#include "tests/sim/workload_ties.hpp"
 
 namespace liminal::sim {
 namespace {
@@ -12,8 +13,9 @@ namespace {
 constexpr std::uint64_t kWindow = 3;
 // Long enough for a chunked transfer; now and then, for copying them takes most of a run's time.
 constexpr std::size_t kLargeBytes = 150'000;
-constexpr std::uint64_t kLargeOneIn = 21;
+constexpr std::uint64_t kLargeOneIn = 41;
 constexpr Duration kThinkMax = std::chrono::milliseconds{300};
+constexpr Duration kPairThinkMax = std::chrono::seconds{1};  // so that pairs live through faults
 
 Payload number_payload(std::uint64_t number) {
   std::string text = std::to_string(number);
@@ -28,20 +30,10 @@ std::uint64_t number_of(const Payload& payload) {
   return number;
 }
 
-/// Counted while it lives, so that one that outlives its conversation is noticed.
-class Instance : public Process {
- public:
-  explicit Instance(std::shared_ptr<int> live) : live_(std::move(live)) { ++*live_; }
-  ~Instance() override { --*live_; }
-
- private:
-  std::shared_ptr<int> live_;
-};
-
 // Between an answer and the next request, so that faults meet work that is under way.
-Duration think(Context& context) {
-  return Duration{static_cast<Duration::rep>(
-      context.random().below(static_cast<std::uint64_t>(kThinkMax.count())))};
+Duration think(Context& context, Duration most = kThinkMax) {
+  return Duration{
+      static_cast<Duration::rep>(context.random().below(static_cast<std::uint64_t>(most.count())))};
 }
 
 Envelope reply_to(Context& context, const Envelope& request, Payload payload) {
@@ -104,104 +96,128 @@ class Echo final : public Instance {
 
 class PairProcess final : public Process {
  public:
-  PairProcess(std::shared_ptr<PairRecord> record, std::shared_ptr<Violations> violations, Pid node,
-              std::uint64_t total)
-      : record_(std::move(record)),
-        violations_(std::move(violations)),
-        node_(std::move(node)),
-        total_(total) {}
+  PairProcess(std::shared_ptr<PairRecord> record, Reporter reporter, Pid node)
+      : record_(std::move(record)), reporter_(std::move(reporter)), node_(std::move(node)) {}
 
   void on_start(Context& context) override {
     context.trap_exits(true);
-    spawn_ = context.spawn_service(node_, ServiceName{"counter"}, ConversationId{1, 1});
+    record_->self = context.self();
+    spawn_ = context.spawn_service(node_, ServiceName{"counter"}, record_->id);
+    note("asks " + to_string(node_));
   }
 
   void handle(Context& context, Message message) override {
     std::visit([&](auto& m) { on(context, m); }, message);
-    if (record_->not_spawned || (record_->exits > 0 && record_->downs > 0)) {
-      record_->over = true;
-      context.exit(ExitReason::normal());
+    if (record_->not_spawned) over(context);
+    if (record_->exit_reason && record_->down_reason && !linger_) {
+      linger_ = context.start_timer(kLinger);
     }
   }
 
  private:
+  void accuse(const std::string& what) { reporter_.violations->add(record_->name() + ": " + what); }
+  void note(const std::string& what) {
+    if (reporter_.trace) reporter_.trace(record_->name() + " " + what);
+  }
+
+  void over(Context& context) {
+    record_->over = true;
+    context.exit(ExitReason::normal());
+  }
+
   void on(Context& context, message::Spawned& spawned) {
-    if (spawned.spawn != spawn_ || record_->spawned) violations_->add("spawned twice");
+    if (spawned.spawn != spawn_ || record_->instance) accuse("spawned twice");
     if (!spawned.instance) {
       record_->not_spawned = true;
+      note("has no instance: " + spawned.instance.error().detail);
       return;
     }
-    record_->spawned = true;
-    instance_ = *spawned.instance;
-    monitor_ = context.monitor(*instance_);
+    record_->instance = *spawned.instance;
+    note("has its instance");
+    monitor_ = context.monitor(*record_->instance);
     for (std::uint64_t i = 0; i < kWindow; ++i) send_next(context);
   }
 
   void send_next(Context& context) {
-    if (record_->sent == total_) return;
+    if (*reporter_.ends && record_->total > record_->sent) {
+      record_->total = record_->sent;
+      end_if_all_echoed(context);
+    }
+    if (record_->sent == record_->total) return;
     ++record_->sent;
     transmit(context, context.new_message_id(), record_->sent);
   }
 
   void on(Context& context, message::Received& received) {
-    if (record_->exits > 0) violations_->add("a reply after the exit of who sent it");
+    if (record_->exit_reason) accuse("a reply after the exit of who sent it");
     const std::uint64_t number = number_of(received.envelope.payload);
-    if (received.from != *instance_) violations_->add("a reply from " + to_string(received.from));
+    if (received.from != *record_->instance) accuse("a reply from " + to_string(received.from));
     in_flight_.erase(*received.envelope.parent);
     if (number != ++record_->echoed) {
-      violations_->add("an echo of " + std::to_string(number) + " instead of " +
-                       std::to_string(record_->echoed));
+      accuse("an echo of " + std::to_string(number) + " instead of " +
+             std::to_string(record_->echoed));
     }
     if (received.envelope.payload.size() != number_payload(number).size()) {
-      violations_->add("an echo of another size");
+      accuse("an echo of another size");
     }
-    if (record_->echoed == total_) context.exit(*instance_, ExitReason::shutdown());
-    if (record_->sent < total_) (void)context.start_timer(think(context));
+    end_if_all_echoed(context);
+    if (record_->sent < record_->total) {
+      (void)context.start_timer(think(context, kPairThinkMax));
+    }
+  }
+
+  void end_if_all_echoed(Context& context) {
+    if (record_->echoed != record_->total) return;
+    note("ends its instance");
+    context.exit(*record_->instance, ExitReason::shutdown());
   }
 
   void on(Context&, message::Exited& exited) {
-    if (++record_->exits > 1) violations_->add("two exit signals of one link");
-    if (!instance_ || exited.from != *instance_) violations_->add("an exit of somebody else");
+    note("told of an exit: " + to_string(exited.reason));
+    if (record_->exit_reason) accuse("two exit signals of one link");
+    if (!record_->instance || exited.from != *record_->instance) accuse("an exit of somebody else");
     record_->exit_reason = exited.reason;
+    record_->told.push_back(exited.reason);
   }
   void on(Context&, message::Down& down) {
-    if (++record_->downs > 1) violations_->add("two DOWNs of one monitor");
-    if (down.monitor != *monitor_) violations_->add("a DOWN of another monitor");
+    note("told that it is down: " + to_string(down.reason));
+    if (record_->down_reason) accuse("two DOWNs of one monitor");
+    if (down.monitor != *monitor_) accuse("a DOWN of another monitor");
     record_->down_reason = down.reason;
+    record_->told.push_back(down.reason);
   }
   void on(Context& context, message::TimerFired& fired) {
+    if (fired.timer == linger_) return over(context);
     if (fired.timer != again_) return send_next(context);
     again_.reset();
     for (const auto& [id, number] : std::exchange(deferred_, {})) transmit(context, id, number);
   }
   void on(Context& context, message::Refused& refused) {
-    if (refused.kind != signal::RefusalKind::kDeferred) violations_->add("rejected");
+    if (refused.kind != signal::RefusalKind::kDeferred) accuse("rejected");
     deferred_.emplace_back(refused.message, in_flight_.at(refused.message));
     ++record_->deferred;
     if (!again_) again_ = context.start_timer(std::chrono::milliseconds{5});
   }
-  void on(Context&, message::Cancelled&) { violations_->add("a cancelling by nobody"); }
+  void on(Context&, message::Cancelled&) { accuse("a cancelling by nobody"); }
   void on(Context&, LocalMessagePtr&) {}
 
   void transmit(Context& context, const MessageId& id, std::uint64_t number) {
     in_flight_.insert_or_assign(id, number);
-    context.send(*instance_, {.kind = EnvelopeKind::kRequest,
-                              .id = id,
-                              .conversation = {1, 1},
-                              .wants_reply = true,
-                              .payload = number_payload(number)});
+    context.send(*record_->instance, {.kind = EnvelopeKind::kRequest,
+                                      .id = id,
+                                      .conversation = record_->id,
+                                      .wants_reply = true,
+                                      .payload = number_payload(number)});
   }
 
   std::shared_ptr<PairRecord> record_;
-  std::shared_ptr<Violations> violations_;
+  Reporter reporter_;
   Pid node_;
-  std::uint64_t total_;
   std::optional<SpawnId> spawn_;
-  std::optional<Pid> instance_;
   std::optional<MonitorId> monitor_;
   std::map<MessageId, std::uint64_t> in_flight_;
   std::vector<std::pair<MessageId, std::uint64_t>> deferred_;  // in order
-  std::optional<TimerId> again_;
+  std::optional<TimerId> again_, linger_;
 };
 
 class TalkProcess final : public Process {
@@ -318,11 +334,14 @@ class TalkProcess final : public Process {
 
 }  // namespace
 
-std::unique_ptr<Process> make_pair_process(std::shared_ptr<PairRecord> record,
-                                           std::shared_ptr<Violations> violations, Pid node,
-                                           std::uint64_t total) {
-  return std::make_unique<PairProcess>(std::move(record), std::move(violations), std::move(node),
-                                       total);
+std::string PairRecord::name() const {
+  return "pair " + to_string(id) + " of " + (self ? to_string(*self) : "nobody") + " with " +
+         (instance ? to_string(*instance) : "nobody");
+}
+
+std::unique_ptr<Process> make_pair_process(std::shared_ptr<PairRecord> record, Reporter reporter,
+                                           Pid node) {
+  return std::make_unique<PairProcess>(std::move(record), std::move(reporter), std::move(node));
 }
 
 std::unique_ptr<Process> make_talk_process(std::shared_ptr<TalkRecord> record,
@@ -339,6 +358,7 @@ Result<std::unique_ptr<Process>> make_service(const signal::SpawnRequest& reques
   if (request.service == ServiceName{"counter"}) {
     return std::make_unique<Counter>(live_instances, violations);
   }
+  if (request.service == kMortal) return make_mortal(live_instances);
   if (request.service == ServiceName{"echo"}) return std::make_unique<Echo>(live_instances, 0);
   if (request.service == ServiceName{"fragile"}) return std::make_unique<Echo>(live_instances, 3);
   return fail(Errc::kNoService, "no service '" + request.service.value() + "'");

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -15,6 +16,9 @@
 
 namespace liminal::sim {
 
+/// How long who was told of an end stays to see whether it is told again.
+inline constexpr Duration kLinger = std::chrono::seconds{3};
+
 /// What went against a promise, in words.
 struct Violations {
   std::vector<std::string> found;
@@ -26,21 +30,32 @@ struct Violations {
 /// What happened to one pair: a process, and the instance elsewhere that it is linked to, monitors
 /// and sends numbers to.
 struct PairRecord {
+  ConversationId id;    // its own: what it spawned its instance for
+  std::uint64_t total;  // that it is to send
   std::uint64_t sent = 0;
   std::uint64_t echoed = 0;
   std::uint64_t deferred = 0;
-  int exits = 0;
-  int downs = 0;
-  std::optional<ExitReason> exit_reason, down_reason;
-  bool spawned = false, not_spawned = false;
+  std::optional<Pid> self = {}, instance = {};
+  std::vector<ExitReason> told = {};  // by exit and DOWN, in order
+  std::optional<ExitReason> exit_reason = {}, down_reason = {};
+  bool not_spawned = false;
   bool over = false;  // the process ended by itself
+
+  [[nodiscard]] std::string name() const;
 };
 
-/// Spawns "counter" on `node`, sends it `total` numbers a few at a time, then ends it; finds out
-/// for itself when the other end is lost.
-std::unique_ptr<Process> make_pair_process(std::shared_ptr<PairRecord> record,
-                                           std::shared_ptr<Violations> violations, Pid node,
-                                           std::uint64_t total);
+/// What processes of a run tell while they run.
+struct Reporter {
+  std::shared_ptr<Violations> violations;
+  std::function<void(const std::string& line)> trace = {};           // empty: nobody reads it
+  std::shared_ptr<const bool> ends = std::make_shared<bool>(false);  // no more is begun
+};
+
+/// Spawns "counter" on `node`, sends it `total` numbers a few at a time, then ends it (earlier, if
+/// `reporter.ends` says so: its total is then what it has sent); finds out
+/// for itself when the other end is lost, and stays a while to see whether it is told again.
+std::unique_ptr<Process> make_pair_process(std::shared_ptr<PairRecord> record, Reporter reporter,
+                                           Pid node);
 
 /// What happened in one conversation.
 struct TalkRecord {
@@ -63,8 +78,8 @@ std::unique_ptr<Process> make_talk_process(std::shared_ptr<TalkRecord> record,
                                            ConversationSupervisor& supervisor, ServiceName service,
                                            int requests, Duration timeout);
 
-/// The services that simulated nodes offer: "counter" and "echo", and "fragile", an echo that
-/// crashes on its third request.
+/// The services that simulated nodes offer: "counter" and "echo", "fragile", an echo that crashes
+/// on its third request, and "mortal" (workload_ties.hpp).
 Result<std::unique_ptr<Process>> make_service(const signal::SpawnRequest& request,
                                               const std::shared_ptr<Violations>& violations,
                                               const std::shared_ptr<int>& live_instances);
