@@ -1,4 +1,5 @@
 // A simulated node: the real core, scheduler and supervisor, and what a process suffers.
+#include <algorithm>
 #include <stdexcept>
 #include <utility>
 
@@ -36,6 +37,31 @@ std::optional<ExitReason> reason_in(const Signal& signal) {
   return std::nullopt;
 }
 
+// Conversations have random ids; those of who chooses a node by itself, and not well, are small.
+constexpr std::uint64_t kNoConversationMax = 0xFFFF;
+
+/// The instant of the choice: the directory is the one that it was made by.
+std::optional<std::string> chosen_wrongly(const Signal& signal,
+                                          const Directory::Snapshot& directory,
+                                          const std::set<Incarnation>& lost) {
+  const auto* request = std::get_if<signal::SpawnRequest>(&signal);
+  if (request == nullptr || request->conversation.high <= kNoConversationMax) {
+    return std::nullopt;
+  }
+  const auto member =
+      std::find_if(directory.members.begin(), directory.members.end(), [&](const Member& each) {
+        return each.name == request->to.node && each.incarnation == request->to.incarnation;
+      });
+  const auto accusation = [&](const char* what) {
+    return "conversation " + to_string(request->conversation) + ": " + to_string(request->to) +
+           " was chosen, which is " + what;
+  };
+  if (member == directory.members.end()) return accusation("no member");
+  if (member->state != MemberState::kJoined) return accusation("not to be given anything new");
+  if (lost.contains(request->to.incarnation)) return accusation("lost");
+  return std::nullopt;
+}
+
 }  // namespace
 
 World::Node::Node(World& world, std::size_t index, NodeCore::Settings settings, std::uint64_t seed)
@@ -44,7 +70,13 @@ World::Node::Node(World& world, std::size_t index, NodeCore::Settings settings, 
       name_(settings.name),
       recorder_(TimelineRecorder::kUntold, {}, world.settings_.recorder),
       scheduler_({.node = settings.name, .seed = seed, .mailbox = world.settings_.mailbox},
-                 [this](Signal signal) { forwarded_.push_back(std::move(signal)); }),
+                 [this](Signal signal) {
+                   if (alive_ && world_.settings_.violation) {
+                     const auto why = chosen_wrongly(signal, *directory_.snapshot(), lost_forever_);
+                     if (why) world_.settings_.violation(label() + ": " + *why);
+                   }
+                   forwarded_.push_back(std::move(signal));
+                 }),
       core_(std::move(settings), Random{seed + 1}),
       beat_process_(scheduler_.spawn(std::make_unique<BeatProcess>(turn_done_))) {
   borne_.emplace(core_.incarnation(), std::nullopt);
