@@ -11,16 +11,24 @@ namespace liminal::sim {
 namespace {
 
 constexpr std::uint64_t kWindow = 3;
+constexpr std::size_t kIdLength = 32;  // hex digits
 // Long enough for a chunked transfer; now and then, for copying them takes most of a run's time.
 constexpr std::size_t kLargeBytes = 150'000;
 constexpr std::uint64_t kLargeOneIn = 41;
 constexpr Duration kThinkMax = std::chrono::milliseconds{300};
 constexpr Duration kPairThinkMax = std::chrono::seconds{1};  // so that pairs live through faults
 
-Payload number_payload(std::uint64_t number) {
-  std::string text = std::to_string(number);
+/// The number and whose it is.
+Payload number_payload(const ConversationId& conversation, std::uint64_t number) {
+  std::string text = std::to_string(number) + ' ' + to_string(conversation);
   if (number % kLargeOneIn == 3) text.resize(kLargeBytes, ' ');
   return Payload{std::move(text)};
+}
+
+bool is_of(const ConversationId& conversation, const Payload& payload) {
+  const auto text = payload.view();
+  const auto id = text.find(' ');
+  return id != text.npos && text.substr(id + 1, kIdLength) == to_string(conversation);
 }
 
 std::uint64_t number_of(const Payload& payload) {
@@ -64,9 +72,13 @@ class Counter final : public Instance {
     if (received == nullptr) return;
     be_busy_at_times(context);
     const std::uint64_t number = number_of(received->envelope.payload);
+    if (!is_of(received->envelope.conversation, received->envelope.payload)) {
+      violations_->add("a counter got a number of another pair than " +
+                       to_string(received->envelope.conversation));
+    }
     if (number != ++last_) {
-      violations_->add("a counter got " + std::to_string(number) + " instead of " +
-                       std::to_string(last_));
+      violations_->add("a counter of pair " + to_string(received->envelope.conversation) + " got " +
+                       std::to_string(number) + " instead of " + std::to_string(last_));
     }
     context.send(received->from, reply_to(context, received->envelope, received->envelope.payload));
   }
@@ -157,9 +169,10 @@ class PairProcess final : public Process {
       accuse("an echo of " + std::to_string(number) + " instead of " +
              std::to_string(record_->echoed));
     }
-    if (received.envelope.payload.size() != number_payload(number).size()) {
+    if (received.envelope.payload.size() != number_payload(record_->id, number).size()) {
       accuse("an echo of another size");
     }
+    if (!is_of(record_->id, received.envelope.payload)) accuse("an echo to another pair");
     end_if_all_echoed(context);
     if (record_->sent < record_->total) {
       (void)context.start_timer(think(context, kPairThinkMax));
@@ -207,7 +220,7 @@ class PairProcess final : public Process {
                                       .id = id,
                                       .conversation = record_->id,
                                       .wants_reply = true,
-                                      .payload = number_payload(number)});
+                                      .payload = number_payload(record_->id, number)});
   }
 
   std::shared_ptr<PairRecord> record_;
@@ -269,7 +282,8 @@ class TalkProcess final : public Process {
   void ask_next(Context& context) {
     if (record_->requests == requests_) return;
     const auto tag = static_cast<std::uint64_t>(++record_->requests);
-    auto pending = handle_->start_ask(number_payload(tag), {}, handle_->tell(context.self(), tag));
+    auto pending = handle_->start_ask(number_payload(*record_->id, tag), {},
+                                      handle_->tell(context.self(), tag));
     open_.emplace(tag, Open{std::move(pending), context.start_timer(timeout_)});
   }
 
@@ -296,12 +310,14 @@ class TalkProcess final : public Process {
       return;
     }
     if (!open_.contains(outcome.tag)) {
-      violations_->add("two outcomes of one request");
+      violations_->add("conversation " + to_string(*record_->id) + ": two outcomes of one request");
       return;
     }
-    if (outcome.outcome && number_of(*outcome.outcome) != outcome.tag) {
-      violations_->add("request " + std::to_string(outcome.tag) + " got the reply to " +
-                       std::to_string(number_of(*outcome.outcome)));
+    if (outcome.outcome &&
+        (number_of(*outcome.outcome) != outcome.tag || !is_of(*record_->id, *outcome.outcome))) {
+      violations_->add("conversation " + to_string(*record_->id) + ": request " +
+                       std::to_string(outcome.tag) + " got the reply to " +
+                       std::string{outcome.outcome->view().substr(0, kIdLength + 8)});
     }
     finish(context, outcome.tag, outcome.outcome);
   }
