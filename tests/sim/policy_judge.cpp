@@ -250,6 +250,8 @@ class Case {
           if (!steps_.contains(deed.request) && ended_) accuse("undone without a step");
           if (!undoers[deed.request].insert(by).second) accuse("one participant undid it twice");
           break;
+        case Deed::What::kDied:
+          break;
         case Deed::What::kUndone:
           undone_by.insert_or_assign(deed.request, by);
           break;

@@ -25,6 +25,7 @@ const ParticipantConfig& participant_of(const ConversationConfig& config, const 
 PolicyScene::PolicyScene(Stage stage, bool calm) : stage_(std::move(stage)), calm_(calm) {
   actors_.violations = stage_.violations;
   actors_.unlucky = !calm;
+  actors_.watch = [this](const Deed& deed) { watch(deed); };
   actors_.lives = [&world = stage_.world](std::size_t node) { return world.node(node).alive(); };
 }
 
@@ -163,6 +164,29 @@ bool PolicyScene::kill_some_participant() {
     return true;
   }
   return false;
+}
+
+// --- what is done ---
+
+/// Work for others begins under the lease alone, and never once its node's end is decided.
+void PolicyScene::watch(const Deed& deed) {
+  if (deed.what != Deed::What::kBegun && deed.what != Deed::What::kUndoing) return;
+  const Talk* talk = talk_of(deed.conversation);
+  if (talk == nullptr || talk->record->node == deed.node) return;
+  auto& node = stage_.world.node(deed.node);
+  const auto accuse = [&](const std::string& what) {
+    stage_.violations->add("conversation " + to_string(deed.conversation) + ": work began on " +
+                           node.label() + ' ' + what);
+  };
+  if (stage_.world.now() >= node.lease_until()) accuse("without its lease");
+  // a broker that came later and knows nothing of the verdict may have taken it back
+  const auto& deaths = stage_.world.deaths();
+  const bool dead = std::any_of(deaths.begin(), deaths.end(), [&](const World::Death& death) {
+    return death.broker == stage_.world.brokers() &&
+           death.incarnation == node.core().incarnation() &&
+           death.evidence.source == EvidenceSource::kHeartbeatsMissed;
+  });
+  if (dead) accuse("after it was declared down");
 }
 
 // --- what is told ---

@@ -74,6 +74,7 @@ class PolicyScene {
   [[nodiscard]] const Talk* talk_of(const ConversationId& id);
   [[nodiscard]] bool is_listed(std::size_t node, const Pid& pid) const;
   [[nodiscard]] bool is_said_again(const TimelineRecord& record) const;
+  void watch(const Deed& deed);
   void placed(std::size_t node, const Talk& talk, const TimelineRecord& record);
   void judge_talk(const Talk& talk, const DeedLedger& deeds, Tally& tally);
   void judge_what_is_shown(const PolicyTalk& talk, Violations& violations, PolicyTally& tally);

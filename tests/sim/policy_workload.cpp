@@ -58,8 +58,12 @@ class PolicyParticipant final : public ParticipantProcess {
                     .attempt = request.attempt,
                     .conversation = request.conversation,
                     .order = order});
+    if (order.conversation != request.conversation) {
+      stage_.violations->add("conversation " + to_string(request.conversation) + ": a request of " +
+                             to_string(order.conversation));
+    }
     note(context, Deed::What::kBegun);
-    if (order.poison) throw std::runtime_error("poison");
+    if (order.poison) die(context, "poison");
     if (context.random().below(2) == 0) have_effect(context);
     work(context, order.work);
   }
@@ -71,11 +75,12 @@ class PolicyParticipant final : public ParticipantProcess {
                     .conversation = undo.request.conversation,
                     .order = Order::in(undo.request.payload),
                     .undoes = true});
-    if (undo.reply && undo.reply->view() != "r" + std::to_string(task_.order.number)) {
-      stage_.violations->add("a compensation with the reply to another request");
+    if (undo.reply && undo.reply->view() != task_.order.reply()) {
+      stage_.violations->add("conversation " + to_string(undo.request.conversation) +
+                             ": a compensation with the reply to another request");
     }
     note(context, Deed::What::kUndoing);
-    if (task_.order.stubborn) throw std::runtime_error("stubborn");
+    if (task_.order.stubborn) die(context, "stubborn");
     work(context, Duration{static_cast<Duration::rep>(context.random().below(100'000'000))});
   }
 
@@ -136,11 +141,11 @@ class PolicyParticipant final : public ParticipantProcess {
 
   void complete(Context& context) {
     task_.number = 0;
-    if (task_.fate == Fate::kCrashesBefore) throw std::runtime_error("unlucky");
+    if (task_.fate == Fate::kCrashesBefore) die(context, "unlucky");
     have_effect(context);
-    if (task_.fate == Fate::kCrashesAfter) throw std::runtime_error("unlucky, afterwards");
+    if (task_.fate == Fate::kCrashesAfter) die(context, "unlucky, afterwards");
     if (task_.undoes) return finish(context, std::nullopt);
-    finish(context, Payload{"r" + std::to_string(task_.order.number)});
+    finish(context, Payload{task_.order.reply()});
   }
 
   void have_effect(Context& context) {
@@ -152,11 +157,17 @@ class PolicyParticipant final : public ParticipantProcess {
     if (!stage_.lives(node_)) return;
     stage_.ledger.push_back({what, task_.request, task_.id, task_.attempt, task_.conversation,
                              node_, context.self(), context.now()});
+    stage_.watch(stage_.ledger.back());
+  }
+
+  [[noreturn]] void die(Context& context, const char* why) {
+    note(context, Deed::What::kDied);
+    throw std::runtime_error(why);
   }
 
   PolicyStage& stage_;
   std::size_t node_;
-  Task task_{MessageId{0, 0}, MessageId{0, 0}, 0, ConversationId{0, 0}, Order{0}};
+  Task task_{MessageId{0, 0}, MessageId{0, 0}, 0, ConversationId{0, 0}, Order{{0, 0}, 0}};
   std::uint64_t tasks_ = 0;
 };
 
@@ -212,7 +223,8 @@ class PolicyTalkProcess final : public Process {
   void send_next(Context& context) {
     if (closing_ || sent_ == plan_.requests) return;
     const int number = ++sent_;
-    Order order{.number = number, .poison = number == plan_.poisoned};
+    Order order{
+        .conversation = handle_->id(), .number = number, .poison = number == plan_.poisoned};
     Random& random = context.random();
     if (plan_.work_max > Duration::zero() && random.below(3) != 0) {
       const auto bound = static_cast<std::uint64_t>(plan_.work_max.count());
@@ -241,7 +253,10 @@ class PolicyTalkProcess final : public Process {
       return over_if_all_told(context);
     }
     if (outcome.tag >= kAgain) {
-      if (outcome.outcome) violations_->add("a reply was handed out twice");
+      if (outcome.outcome) {
+        violations_->add("conversation " + to_string(*record_->id) +
+                         ": a reply was handed out twice");
+      };
       return;
     }
     if (open_.erase(outcome.tag) == 0) violations_->add("two outcomes of one request");
@@ -250,8 +265,11 @@ class PolicyTalkProcess final : public Process {
     ++request.outcomes;
     if (outcome.outcome) {
       ++request.replies;
-      if (outcome.outcome->view() != "r" + std::to_string(outcome.tag)) {
-        violations_->add("request " + std::to_string(outcome.tag) + " got the reply to another");
+      const Order asked{.conversation = *record_->id, .number = static_cast<int>(outcome.tag)};
+      if (outcome.outcome->view() != asked.reply()) {
+        violations_->add("conversation " + to_string(*record_->id) + ": request " +
+                         std::to_string(outcome.tag) + " got the reply to another, " +
+                         std::string{outcome.outcome->view()});
       }
     } else {
       request.error = outcome.outcome.error().code;
@@ -319,15 +337,21 @@ class PolicyTalkProcess final : public Process {
 }  // namespace
 
 Payload Order::to_payload() const {
-  return Payload{std::to_string(number) + ' ' + std::to_string(work.count()) + ' ' +
+  return Payload{std::to_string(conversation.high) + ' ' + std::to_string(conversation.low) + ' ' +
+                 std::to_string(number) + ' ' + std::to_string(work.count()) + ' ' +
                  std::to_string(poison) + ' ' + std::to_string(stubborn)};
+}
+
+std::string Order::reply() const {
+  return 'r' + std::to_string(number) + ' ' + to_string(conversation);
 }
 
 Order Order::in(const Payload& payload) {
   std::istringstream text{std::string{payload.view()}};
-  Order order{0};
+  Order order{{0, 0}, 0};
   Duration::rep work = 0;
-  text >> order.number >> work >> order.poison >> order.stubborn;
+  text >> order.conversation.high >> order.conversation.low >> order.number >> work >>
+      order.poison >> order.stubborn;
   order.work = Duration{work};
   return order;
 }

@@ -20,7 +20,8 @@ namespace liminal::sim {
 
 /// One thing that a participant did.
 struct Deed {
-  enum class What : std::uint8_t { kBegun, kEffect, kUndoing, kUndone };
+  /// Of a death only who and when counts: of one that crashed, or was killed from outside.
+  enum class What : std::uint8_t { kBegun, kEffect, kUndoing, kUndone, kDied };
   What what;
   MessageId request;  // the effect's; of an undoing the one that is undone
   MessageId id;       // that it was asked with
@@ -36,12 +37,14 @@ using DeedLedger = std::vector<Deed>;
 
 /// What a request has its participant do.
 struct Order {
-  int number;  // the reply says it
+  ConversationId conversation;  // the reply says both
+  int number;
   Duration work = Duration::zero();
   bool poison = false;    // kills whoever takes it
   bool stubborn = false;  // undoing it crashes, whoever tries
 
   [[nodiscard]] Payload to_payload() const;
+  [[nodiscard]] std::string reply() const;
   [[nodiscard]] static Order in(const Payload& payload);
 };
 
@@ -53,6 +56,8 @@ struct PolicyStage {
   /// Whether that node lives: who dies at a fault point runs on to the end of its turn, and nothing
   /// of that counts.
   std::function<bool(std::size_t node)> lives = [](std::size_t) { return true; };
+  /// Told of each deed, at its instant, before it is on the ledger.
+  std::function<void(const Deed& deed)> watch = [](const Deed&) {};
 };
 
 inline constexpr std::size_t kPolicyServices = 4;
