@@ -32,13 +32,16 @@ namespace liminal {
 /// thread; the rest from the thread that created it.
 class Node {
  public:
+  /// Of durations in the settings: others remember a death for twice the isolation_timeout.
+  static constexpr Duration kLongestTimeout = std::chrono::hours{24};
+
   struct Settings {
     NodeName name;
     std::optional<std::string> broker = {};  // endpoint; nullopt: no broker, the node runs alone
     bool light = false;                      // offers nothing, is not listed
     std::vector<std::pair<std::string, std::string>> labels = {};
     /// So long without a broker it gives its incarnation up; longer than the cluster's down-after
-    /// and recovery together, or joining ends in kUsage.
+    /// and recovery together, or joining ends in kUsage. From 1ns to kLongestTimeout.
     Duration isolation_timeout = std::chrono::seconds{60};
     /// Everything that can grow on this node; operations.md says what happens at each.
     struct Limits {
@@ -56,13 +59,14 @@ class Node {
     /// So many more take the places of workers whose turns last turn_max; 0: as many as workers.
     unsigned spare_workers = 0;
     /// A turn of this length is logged with its service; shorter than the cluster's down-after, or
-    /// joining ends in kUsage.
+    /// joining ends in kUsage. From 1ns to kLongestTimeout.
     Duration turn_max = std::chrono::milliseconds{500};
     unsigned blocking = 8;  // threads for behaviours that declare themselves blocking
   };
 
   /// `services` are what an operator configured; C++ behaviours are offered afterwards.
-  /// Errors: kUsage (a service twice, no minder to be found), kInternal.
+  /// Errors: kUsage (a service twice, no minder to be found, a duration of the settings out of its
+  /// bounds), kInternal.
   [[nodiscard]] static Result<std::unique_ptr<Node>> create(
       Settings settings, const std::vector<ServiceDefinition>& services = {});
   ~Node();

@@ -19,6 +19,8 @@ constexpr Duration kRetryInterval = std::chrono::milliseconds{2};
 constexpr Duration kRecordsInterval = std::chrono::milliseconds{20};
 constexpr int kRecordFramesAtOnce = 2;
 constexpr Duration kWaitMax = std::chrono::seconds{1};
+// What a caller waits for: beyond it the library's clock would overflow.
+constexpr Duration kCallerWaitsMax = std::chrono::hours{24 * 365};
 
 class BeatRequest final : public LocalMessage {};
 
@@ -105,7 +107,7 @@ Result<void> NodeLoop::start() {
 
 Result<void> NodeLoop::wait_joined(Duration timeout) {
   std::unique_lock lock{mutex_};
-  changed_.wait_for(lock, timeout, [this] { return joined_ || ended_; });
+  changed_.wait_for(lock, std::min(timeout, kCallerWaitsMax), [this] { return joined_ || ended_; });
   if (joined_) return {};
   if (failure_) return tl::unexpected<Error>(*failure_);
   switch (contact_) {
@@ -125,7 +127,7 @@ Result<void> NodeLoop::wait_joined(Duration timeout) {
 
 bool NodeLoop::wait_ended(Duration timeout) {
   std::unique_lock lock{mutex_};
-  return changed_.wait_for(lock, timeout, [this] { return ended_; });
+  return changed_.wait_for(lock, std::min(timeout, kCallerWaitsMax), [this] { return ended_; });
 }
 
 std::optional<Error> NodeLoop::failure() const {

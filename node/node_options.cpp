@@ -82,13 +82,13 @@ config::Options node_option_table() {
                      .placeholder = "DURATION",
                      .help = "how long to try an absent broker",
                      .default_value = "30s",
-                     .wrong = expect::duration(1ms)});
+                     .wrong = expect::duration(1ms, Node::kLongestTimeout)});
   options.push_back({.name = "isolation-timeout",
                      .placeholder = "DURATION",
                      .help = "how long without a broker the node keeps what it shares with others; "
                              "longer than the broker's down-after and recovery together",
                      .default_value = "60s",
-                     .wrong = expect::duration(1s)});
+                     .wrong = expect::duration(1s, Node::kLongestTimeout)});
   options.push_back({.name = "turn-max",
                      .placeholder = "DURATION",
                      .help = "a turn of a behaviour this long is logged, and a spare thread takes "

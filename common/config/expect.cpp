@@ -118,7 +118,8 @@ Wrong duration(Duration at_least, Duration at_most) {
     if (parsed && *parsed >= at_least && *parsed <= at_most) return std::nullopt;
     const auto low =
         at_least > Duration::zero() ? std::optional{to_string(at_least)} : std::nullopt;
-    const auto high = at_most < Duration::max() ? std::optional{to_string(at_most)} : std::nullopt;
+    const bool bounded = at_most < kDurationMax || (parsed && *parsed > at_most);
+    const auto high = bounded ? std::optional{to_string(at_most)} : std::nullopt;
     return "a duration" + range(low, high) + ", such as 250ms, 5s or 1m";
   };
 }

@@ -22,9 +22,11 @@ using Wrong = std::function<std::optional<std::string>(const std::string& value)
 
 namespace expect {
 
-/// 250ms, 5s, 1m; within the limits.
-[[nodiscard]] Wrong duration(Duration at_least = Duration::zero(),
-                             Duration at_most = Duration::max());
+/// What is longer, added to a time, would not be a time any more; nobody waits for a year.
+inline constexpr Duration kDurationMax = std::chrono::hours{24 * 365};
+
+/// 250ms, 5s, 1m; within the limits. REQUIRES: at_most <= kDurationMax.
+[[nodiscard]] Wrong duration(Duration at_least = Duration::zero(), Duration at_most = kDurationMax);
 /// A whole number.
 [[nodiscard]] Wrong number(std::int64_t at_least = 0,
                            std::int64_t at_most = std::numeric_limits<std::int64_t>::max());

@@ -151,6 +151,9 @@ TEST(NodeOptions, WhatIsWrongIsNamedOnOneLine) {
       {{"--name", "a", "--label", "k=1", "--label", "k=2"}, "'k' is given twice"},
       {{"--name", "a", "--broker", "localhost"}, "localhost"},
       {{"--name", "a", "--join-timeout", "soon"}, "soon"},
+      {{"--name", "a", "--join-timeout", "24.001h"}, "write a duration from 1ms to 24h"},
+      {{"--name", "a", "--isolation-timeout", "2562047h"}, "write a duration from 1s to 24h"},
+      {{"--name", "a", "--isolation-timeout", "999ms"}, "write a duration from 1s to 24h"},
       {crowd, "at most 64"},
   };
   for (const auto& each : cases) {
@@ -159,6 +162,37 @@ TEST(NodeOptions, WhatIsWrongIsNamedOnOneLine) {
     EXPECT_EQ(options.error().code, Errc::kUsage);
     EXPECT_NE(options.error().detail.find(each.said), std::string::npos) << options.error().detail;
     EXPECT_EQ(options.error().detail.find('\n'), std::string::npos);
+  }
+}
+
+TEST(NodeOptions, TheLongestTimeoutsAreTaken) {
+  const auto options =
+      read({"--name", "a", "--join-timeout", "24h", "--isolation-timeout", "1440m"});
+  ASSERT_TRUE(options) << options.error().detail;
+  EXPECT_EQ(options->join_timeout, 24h);
+  EXPECT_EQ(options->node.isolation_timeout, 24h);
+}
+
+TEST(NodeSettings, OfDurationsOutOfTheirBoundsNoNodeIsMade) {
+  struct Case {
+    Duration isolation_timeout, turn_max;
+    const char* said;  // nullptr: it is made
+  };
+  for (const Case& each :
+       {Case{24h, 24h, nullptr}, Case{1ns, 1ns, nullptr},
+        Case{24h + 1ns, 1s, "isolation_timeout is 86400000000001ns"},
+        Case{Duration::max(), 1s, "isolation_timeout"}, Case{0s, 1s, "isolation_timeout is 0s"},
+        Case{-1s, 1s, "isolation_timeout is -1s"}, Case{60s, 24h + 1ns, "turn_max"},
+        Case{60s, 0s, "turn_max is 0s"}}) {
+    Node::Settings settings{.name = NodeName{"a"}};
+    settings.isolation_timeout = each.isolation_timeout;
+    settings.turn_max = each.turn_max;
+    const auto node = Node::create(settings);
+    ASSERT_EQ(node.has_value(), each.said == nullptr);
+    if (node) continue;
+    EXPECT_EQ(node.error().code, Errc::kUsage);
+    EXPECT_NE(node.error().detail.find(each.said), std::string::npos) << node.error().detail;
+    EXPECT_NE(node.error().detail.find("at most 24h"), std::string::npos);
   }
 }
 

@@ -30,7 +30,10 @@ TEST(ExpectTest, Durations) {
   takes(expect::duration(1s, 60s), {"1s", "60s", "1m", "1500ms"});
   refuses(expect::duration(1s, 60s), {"", "5", "999ms", "60001ms", "-1s", "1 s", "s"},
           "a duration from 1s to 1m, such as 250ms");
-  takes(expect::duration(), {"0s"});
+  takes(expect::duration(), {"0s", "8760h"});
+  refuses(expect::duration(), {"8761h", "2562047h"}, "a duration of at most 8760h, such as");
+  refuses(expect::duration(1ms), {"0s", "x"}, "a duration of at least 1ms, such as");
+  refuses(expect::duration(1ms), {"8761h"}, "a duration from 1ms to 8760h, such as");
 }
 
 TEST(ExpectTest, NumbersAndSizes) {
