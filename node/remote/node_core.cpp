@@ -196,8 +196,10 @@ NodeCore::Effects NodeCore::on_frame(std::string_view header, std::string_view b
     return effects;
   }
   const bool listed = members_.contains(route->incarnation);
-  if (!stands_on_control() || route->epoch != *epoch_ ||
-      (!listed && route->version <= version_)) {  // fenced, if our list is not behind
+  // Down, as far as we know; or not listed though our list is not behind.
+  const bool fenced =
+      !listed && (departed_.contains(route->incarnation) || route->version <= version_);
+  if (!stands_on_control() || route->epoch != *epoch_ || fenced) {
     ++counters_.foreign_frames;
     return effects;
   }

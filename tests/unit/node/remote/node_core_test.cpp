@@ -403,6 +403,33 @@ TEST_F(NodeCoreTest, NothingOfAFencedIncarnationIsAccepted) {
   EXPECT_EQ(core.sessions(), 0u);
 }
 
+TEST_F(NodeCoreTest, NothingOfAFencedIncarnationIsAcceptedWhateverVersionItsFrameBears) {
+  join();
+  peer_dies();
+  delivered();
+  peer_says(signal::Send{remote(1), local(1), envelope(1)}, MembershipVersion{12});
+  EXPECT_TRUE(delivered().empty());
+  EXPECT_EQ(core.counters().foreign_frames, 1u);
+  EXPECT_EQ(core.sessions(), 0u);
+}
+
+TEST_F(NodeCoreTest, AnotherBrokerBringsNothingOfAnIncarnationThatWasDownToo) {
+  join();
+  peer_dies();
+  lose_broker();
+  resume_at(kNext, {}, true);
+  delivered();
+  peer_session.send(signal::Send{remote(1), at_core(1), envelope(1)});
+  for (const auto& frame : peer_session.collect(now, 100)) {
+    note(
+        core.on_frame(wire::encode(RouteFrom{kPeer, kPeerIncarnation, kNext, MembershipVersion{2}}),
+                      wire::encode(frame, now), now));
+  }
+  EXPECT_TRUE(delivered().empty());
+  EXPECT_EQ(core.counters().foreign_frames, 1u);
+  EXPECT_EQ(core.sessions(), 0u);
+}
+
 TEST_F(NodeCoreTest, APeerHeardBeforeItsJoiningIsToldIsAcceptedAndThenJudgedByTheList) {
   join({});
   peer_says(signal::Link{remote(1), local(1), LinkId{14}}, MembershipVersion{11});
