@@ -155,6 +155,10 @@ class BrokerCore {
 
   [[nodiscard]] Epoch epoch() const { return epoch_; }
   [[nodiscard]] MembershipVersion version() const { return MembershipVersion{version_}; }
+  /// Whether it is one of a node's connections.
+  [[nodiscard]] bool is_a_nodes(ConnectionId connection) const {
+    return connections_.contains(connection);
+  }
   /// Those announced and not ended, by name.
   [[nodiscard]] std::vector<Member> members() const;
   /// What a StatusQuery is answered.

@@ -30,7 +30,7 @@ void BrokerCore::on_frame(ConnectionId connection, std::string_view address,
   using control::ConversationStanding;
   const ConversationId id = query.conversation;
   const auto refuse_with = [&](CancelOutcome outcome) {
-    send(connection, control::CancelReply{id, outcome});
+    answer(connection, control::CancelReply{id, outcome});
   };
   const auto where = timelines_.find(id);
   if (!where) return refuse_with(CancelOutcome::kUnknown);

@@ -153,6 +153,12 @@ void BrokerLog::gave_up(ConnectionId connection) {
                connection.value());
 }
 
+void BrokerLog::withheld(ConnectionId connection, TimePoint now) {
+  if (!may_write(now)) return;
+  spdlog::warn("connection {} asks, but too many answers wait to be read: not answered",
+               connection.value());
+}
+
 void BrokerLog::socket_error(const Error& error, TimePoint now) {
   if (may_write(now)) spdlog::error("socket: {}", error.detail);
 }

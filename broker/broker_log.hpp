@@ -31,6 +31,8 @@ class BrokerLog {
   void was_late(Duration lag);
   /// A peer does not take its control frames: its connection was cut.
   void gave_up(ConnectionId connection);
+  /// It asked and was not answered, for answers wait that it, or others that ask, did not read.
+  void withheld(ConnectionId connection, TimePoint now);
   void socket_error(const Error& error, TimePoint now);
   void stops();
 

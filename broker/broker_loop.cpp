@@ -116,9 +116,10 @@ void BrokerLoop::take(net::RouterSocket::Incoming message, TimePoint now) {
 void BrokerLoop::judge_closings(TimePoint now) {
   for (const ConnectionId connection : door_.closed()) {
     outboxes_.erase(connection);
-    unread_.forget(connection);
-    if (given_up_.erase(connection) > 0) continue;  // the core knows it as closed
-    carry_out(core_.on_closed(connection, now), now);
+    if (given_up_.erase(connection) == 0) {  // else the core knows it as closed
+      carry_out(core_.on_closed(connection, now), now);
+    }
+    unread_.forget(connection);  // last: what the others are told may still be sent to it
   }
 }
 
@@ -151,6 +152,7 @@ void BrokerLoop::send_control(const effect::Send& send, TimePoint now) {
   if (send.is_answer) {
     if (!may_answer(send.connection, now)) {
       ++counters_.answers_withheld;
+      log_.withheld(send.connection, now);
       carry_out(core_.on_withheld(send.connection, now), now);
       return;
     }
@@ -182,7 +184,11 @@ bool BrokerLoop::send_or_queue(ConnectionId connection, net::Parts& message) {
       ++counters_.dropped_unreachable;
       return true;
     }
-    outbox = outboxes_.emplace(connection, Outbox{settings_.outbox_bytes_max}).first;
+    const std::size_t bytes_max =
+        core_.is_a_nodes(connection)
+            ? settings_.outbox_bytes_max
+            : std::min(settings_.outbox_bytes_max, settings_.strangers_outbox_bytes_max);
+    outbox = outboxes_.emplace(connection, Outbox{bytes_max}).first;
   }
   return outbox->second.push(message);
 }

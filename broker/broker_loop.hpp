@@ -41,7 +41,8 @@ class BrokerLoop {
  public:
   struct Settings {
     Duration beat_interval;  // being later than this is being late
-    std::size_t outbox_bytes_max = std::size_t{64} * 1024 * 1024;  // of each connection
+    std::size_t outbox_bytes_max = std::size_t{64} * 1024 * 1024;       // of each connection
+    std::size_t strangers_outbox_bytes_max = std::size_t{1024} * 1024;  // where it is no node's
     int messages_per_turn_max = 256;  // and a quarter of a beat at most: then beats get their turn
     /// Of answers that a connection has not taken: beyond it, it gets none. And of all of them.
     std::size_t answers_bytes_max = std::size_t{1024} * 1024;

@@ -339,5 +339,24 @@ TEST_F(StrangersTest, WhoAsksAndReadsNothingIsAnsweredUpToABound) {
   EXPECT_EQ(counters.given_up, 0u);
 }
 
+TEST_F(StrangersTest, WhoIsRefusedWithoutEndAndReadsNothingIsCut) {
+  RawSocket mute;
+  ASSERT_TRUE(mute.connect(port()));
+  ASSERT_TRUE(mute.write(zmtp_handshake()));
+  ASSERT_TRUE(shook_hands(mute));
+  // under another node's incarnation: refused each time
+  const std::string others = zmtp_message(
+      wire::encode(ControlFrame{control::Join{NodeName{"x"}, Incarnation{1}, false, {}, {}}}));
+  std::string many;
+  for (int i = 0; i < 1000; ++i) many += others;
+  bool cut = false;  // after all that kernels hold and 1 MiB
+  for (int i = 0; i < 2000 && !cut; ++i) cut = !mute.write(many);
+  EXPECT_TRUE(cut);
+  expect_traffic_goes_on();
+  broker_.stop();
+  EXPECT_EQ(broker_.loop().counters().given_up, 1u);
+  EXPECT_EQ(broker_.loop().core().members().size(), 2u);
+}
+
 }  // namespace
 }  // namespace liminal::broker
