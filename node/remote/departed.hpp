@@ -28,6 +28,11 @@ class Departed {
   [[nodiscard]] bool contains(Incarnation incarnation) const {
     return entries_.contains(incarnation);
   }
+  /// That is final, whatever a broker lists later.
+  [[nodiscard]] bool is_down(Incarnation incarnation) const {
+    const auto found = entries_.find(incarnation);
+    return found != entries_.end() && found->second.down;
+  }
   /// Why it went, where that is known.
   [[nodiscard]] std::optional<Evidence> evidence_of(Incarnation incarnation) const;
 

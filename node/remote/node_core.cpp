@@ -196,9 +196,10 @@ NodeCore::Effects NodeCore::on_frame(std::string_view header, std::string_view b
     return effects;
   }
   const bool listed = members_.contains(route->incarnation);
-  // Down, as far as we know; or not listed though our list is not behind.
+  // Down or gone, as far as we know; or not listed though our list is not behind.
   const bool fenced =
-      !listed && (departed_.contains(route->incarnation) || route->version <= version_);
+      departed_.is_down(route->incarnation) ||
+      (!listed && (departed_.contains(route->incarnation) || route->version <= version_));
   if (!stands_on_control() || route->epoch != *epoch_ || fenced) {
     ++counters_.foreign_frames;
     return effects;

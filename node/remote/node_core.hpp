@@ -162,6 +162,8 @@ using NodeEffect =
 /// A data connection on which the broker does not answer, while it echoes beats, is given up alone:
 /// within one and a half times down_after of the last that came on it (DataWatch).
 ///
+/// A peer that this node was told, or had to conclude, is down stays so, whichever broker lists it.
+///
 /// A node that was declared down, or found no broker for `isolation_timeout`, is fenced: its ties
 /// break with noconnection on its own side too, and it joins anew under a fresh incarnation.
 ///

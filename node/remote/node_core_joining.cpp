@@ -342,7 +342,9 @@ void NodeCore::welcomed(control::Welcome welcome, TimePoint now, Effects& effect
   // An incarnation that ended is told before its name's next one is shown.
   std::map<Incarnation, Member> members;
   for (auto& member : welcome.members) {
-    if (is_there(member.state)) members.insert_or_assign(member.incarnation, std::move(member));
+    if (is_there(member.state) && !departed_.is_down(member.incarnation)) {
+      members.insert_or_assign(member.incarnation, std::move(member));
+    }
   }
   for (const auto& [incarnation, member] : members) came(member);
   remember_missing(members, new_epoch, now);
@@ -510,6 +512,7 @@ void NodeCore::changed(control::Changes changes, TimePoint now, Effects& effects
   std::vector<std::pair<Incarnation, std::optional<Evidence>>> gone;
   for (auto& [member, evidence] : changes.changes) {
     if (is_there(member.state)) {
+      if (departed_.is_down(member.incarnation)) continue;  // of a broker that was not told
       came(member);
       members_.insert_or_assign(member.incarnation, std::move(member));
     } else {

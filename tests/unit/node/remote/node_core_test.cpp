@@ -197,6 +197,29 @@ std::vector<Duration> NodeCoreTest::refusals_until_final(control::RefusalCode co
   return delays;
 }
 
+TEST_F(NodeCoreTest, APeerThatIsDownStaysSoThoughAnotherBrokerListsIt) {
+  join();
+  peer_dies();
+  lose_broker();
+  effects_.clear();
+  const Member back = member(kPeer, kPeerIncarnation, MemberState::kJoined);
+  resume_at(kNext, {back});
+  control(control::Changes{MembershipVersion{2}, {{back, std::nullopt}}});
+  for (const auto& published : take<node_effect::Publish>()) {
+    for (const Member& shown : published.snapshot.members) EXPECT_NE(shown.name, kPeer);
+  }
+  peer_session.send(signal::Send{remote(3), at_core(7), envelope(1)});
+  for (const auto& frame : peer_session.collect(now, 100)) {
+    note(
+        core.on_frame(wire::encode(RouteFrom{kPeer, kPeerIncarnation, kNext, MembershipVersion{3}}),
+                      wire::encode(frame, now), now));
+  }
+  EXPECT_TRUE(delivered().empty());
+  EXPECT_EQ(core.counters().foreign_frames, 1u);
+  note(core.on_signal(signal::Monitor{local(1), remote(3), MonitorId{5}}, now));
+  EXPECT_EQ(delivered().size(), 1u) << "noconnection at once";
+}
+
 TEST_F(NodeCoreTest, ANodeThatHadJoinedBeforeJoinsAgainAfterARefusalForTheIsolationTimeout) {
   for (const auto code : {control::RefusalCode::kNameTaken, control::RefusalCode::kLimit}) {
     core = NodeCore{{.name = kSelf}, Random{7}};
