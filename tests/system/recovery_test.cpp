@@ -61,11 +61,11 @@ TEST(BrokersDeath, ThreeTimesDuringAConversationLosesNothing) {
   Cluster cluster;
   cluster.add_node("a", {"echo=echo"});
   const std::string incarnation = cluster.incarnation_of("a");
-  LongTalk talk{cluster, 20'000};
+  LongTalk talk{cluster, 8'000};
   for (const int part : {1, 2, 3}) {
-    talk.go_on(part * 5'000, part * 5'000 - 4'000);  // with most of them under way
+    talk.go_on(part * 2'000, part * 2'000 - 1'600);  // with most of them under way
     cluster.kill_broker();
-    talk.go_on(part * 5'000 + 500, part * 5'000 - 4'000);
+    talk.go_on(part * 2'000 + 200, part * 2'000 - 1'600);
     cluster.restart_broker();
   }
   talk.finish();
@@ -76,8 +76,8 @@ TEST(BrokersDeath, ForTenSecondsLosesNothing) {
   Cluster cluster;
   cluster.add_node("a", {"echo=echo"});
   const std::string incarnation = cluster.incarnation_of("a");
-  LongTalk talk{cluster, 20'000};
-  talk.go_on(10'000, 5'000);
+  LongTalk talk{cluster, 6'000};
+  talk.go_on(4'000, 2'000);
   cluster.kill_broker();
   keep_it_so(10s);
   cluster.restart_broker();
@@ -89,8 +89,8 @@ TEST(BrokersPause, OfFifteenSecondsLosesNothingAndNobodyIsDeclaredDead) {
   Cluster cluster;
   cluster.add_node("a", {"echo=echo"});
   const std::string incarnation = cluster.incarnation_of("a");
-  LongTalk talk{cluster, 20'000};
-  talk.go_on(10'000, 5'000);
+  LongTalk talk{cluster, 6'000};
+  talk.go_on(4'000, 2'000);
   cluster.broker().signal(SIGSTOP);
   keep_it_so(15s);
   cluster.broker().signal(SIGCONT);
