@@ -89,7 +89,7 @@ std::vector<pid_t> HostCluster::below(const std::string& node, const std::string
 }
 
 std::unique_ptr<Process> HostCluster::ask_slow(const std::string& node, const Words& more) {
-  Words words{"ask", "slow", "x", "--timeout", "60s", "--json"};
+  Words words{"ask", "slow", "x", "--timeout", "300s", "--json"};
   words.insert(words.end(), more.begin(), more.end());
   auto ask = std::make_unique<Process>(command(words));
   if (!eventually([&] { return !below(node, "sleep").empty(); })) {
