@@ -276,6 +276,21 @@ TEST_F(MembershipTest, ALostDataConnectionIsAttachedAgainWithTheSameToken) {
   EXPECT_EQ(core.counters().joins, 2u);  // not announced again
 }
 
+// So a node hears whether a connection on which nothing comes carries anything.
+TEST_F(MembershipTest, AnAttachOfWhatIsAttachedIsAnsweredAgainAndChangesNothing) {
+  const Joined a = join("a", 1);
+  const Joined b = join("b", 2);
+  const auto version = core.version();
+  for (int i = 0; i < 10; ++i) {
+    const Effects effects = control(b.data, control::Attach{b.welcome.token});
+    EXPECT_EQ(effects.size(), 1u);
+    EXPECT_EQ(told_to<control::Attached>(b.data, effects).size(), 1u);
+  }
+  EXPECT_EQ(among<effect::Forward>(data(a.data, "b", 2)).at(0).connection, b.data);
+  EXPECT_EQ(core.counters().joins, 2u);
+  EXPECT_EQ(core.version(), version);
+}
+
 TEST_F(MembershipTest, ANodeThatAttachesWhileItsControlConnectionIsLostIsAnnouncedAtItsResume) {
   const Joined a = join("a", 1);
   const auto welcome =
