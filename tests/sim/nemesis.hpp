@@ -152,6 +152,9 @@ class Nemesis {
   bool spoil(std::size_t host);
   bool malformed(std::size_t host);
   bool hostile(std::size_t host);
+  void forge_frame(std::size_t from);
+  void forge_signals(std::size_t from);
+  void forge_control(std::size_t from);
   bool two_names(std::size_t host);
   bool broker_kill(std::size_t host);
   bool broker_kills(std::size_t host);

@@ -13,6 +13,26 @@ namespace {
 
 constexpr Serial kNobody{std::uint64_t{1} << 60};  // none has it
 
+/// What would end or answer the other's, if only it came from who may say it.
+std::optional<Signal> forged_from(const Signal& heard, const Pid& me, std::uint64_t which) {
+  if (const auto* send = std::get_if<signal::Send>(&heard)) {
+    return signal::Withdraw{me, send->to, send->envelope.id};
+  }
+  if (const auto* link = std::get_if<signal::Link>(&heard)) {
+    if (which == 0) return signal::Unlink{me, link->to, link->link, std::nullopt};
+    return signal::Exit{me, link->to, ExitReason::kill(), link->link};
+  }
+  if (const auto* monitor = std::get_if<signal::Monitor>(&heard)) {
+    if (which == 0) return signal::Demonitor{me, monitor->to, monitor->monitor};
+    return signal::Down{me, monitor->from, monitor->monitor, ExitReason::kill()};
+  }
+  if (const auto* spawn = std::get_if<signal::SpawnRequest>(&heard)) {
+    return signal::SpawnReply{Pid{me.node, me.incarnation, Serial{0}}, spawn->from, spawn->spawn,
+                              std::nullopt, Error{Errc::kNoService, "forged"}};
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 /// Reaches the functions that are nobody else's business.
@@ -356,23 +376,73 @@ bool Nemesis::malformed(std::size_t) {
 
 bool Nemesis::hostile(std::size_t) {
   const std::size_t index = hostile_node();
-  for (int i = 0; i < 40; ++i) {
+  for (int i = 0; i < 60; ++i) {
     world_.events().after(200ms + below(2s), [this, index] {
-      if (world_.overheard().empty()) return;
-      const auto& heard = *world_.overheard()[random_.below(world_.overheard().size())];
-      std::string header = heard.front(), frame = heard.back();
-      auto& victim = on(some_host());
-      if (random_.below(2) == 0) {
-        header = wire::encode(RouteTo{victim.name(), victim.core().incarnation()});
+      switch (random_.below(3)) {
+        case 0:
+          return forge_frame(index);
+        case 1:
+          return forge_signals(index);
+        default:
+          return forge_control(index);
       }
-      if (random_.below(2) == 0 && !frame.empty()) {
-        frame[random_.below(std::min<std::size_t>(frame.size(), 120))] ^=
-            static_cast<char>(1U << random_.below(8));
-      }
-      world_.inject_data(index, std::move(header), std::move(frame));
     });
   }
   return true;
+}
+
+/// What another sent, as it was or with a bit changed, to whom it was or to somebody else.
+void Nemesis::forge_frame(std::size_t from) {
+  if (world_.overheard().empty()) return;
+  const auto& heard = *world_.overheard()[random_.below(world_.overheard().size())];
+  std::string header = heard.front(), frame = heard.back();
+  auto& victim = on(some_host());
+  if (random_.below(2) == 0) {
+    header = wire::encode(RouteTo{victim.name(), victim.core().incarnation()});
+  }
+  if (random_.below(2) == 0 && !frame.empty()) {
+    frame[random_.below(std::min<std::size_t>(frame.size(), 120))] ^=
+        static_cast<char>(1U << random_.below(8));
+  }
+  world_.inject_data(from, std::move(header), std::move(frame));
+}
+
+/// With the ids of what others sent, in its own name and over its own sessions: so that it passes
+/// every gate but the one that asks whose tie, spawn or deferred message that is.
+void Nemesis::forge_signals(std::size_t from) {
+  if (world_.overheard().empty()) return;
+  const auto& heard = *world_.overheard()[random_.below(world_.overheard().size())];
+  const auto frame = wire::decode_session_frame(heard.back(), world_.now());
+  if (!frame) return;
+  const Pid me{world_.node(from).name(), local_incarnation(), Serial{1 + random_.below(8)}};
+  for (const Item& item : frame->items) {
+    const auto* signal = std::get_if<Signal>(&item);
+    auto forged = signal == nullptr ? std::nullopt : forged_from(*signal, me, random_.below(3));
+    if (forged && to_of(*forged).node != me.node) world_.inject_signal(from, std::move(*forged));
+  }
+}
+
+/// Valid frames of somebody else's, or at a time when nobody may send them.
+void Nemesis::forge_control(std::size_t from) {
+  auto& victim = on(some_host());
+  switch (random_.below(3)) {
+    case 0:  // the victim's resume, but for the secret
+      return world_.inject_control(
+          from, wire::encode(ControlFrame{control::Join{.name = victim.name(),
+                                                        .incarnation = victim.core().incarnation(),
+                                                        .light = false,
+                                                        .services = {},
+                                                        .labels = {},
+                                                        .isolation_timeout = 6s}}));
+    case 1:
+      return world_.inject_attach(from, random_.next());
+    default:  // the echo of a beat that was not sent
+      return world_.inject_control(
+          from, wire::encode(ControlFrame{control::NodeBeat{.number = 1 + random_.below(1000),
+                                                            .echo = 1'000'000,
+                                                            .participants = 0,
+                                                            .conversations = 0}}));
+  }
 }
 
 bool Nemesis::two_names(std::size_t host) {

@@ -208,6 +208,9 @@ class World {
   /// What it never meant to send.
   void inject_control(std::size_t node, std::string bytes);
   void inject_data(std::size_t node, std::string header, std::string frame);
+  void inject_attach(std::size_t node, std::uint64_t token);  // on its data connection
+  /// Over its own sessions, in their order: from whom it is says the signal.
+  void inject_signal(std::size_t node, Signal signal);
   using Message = std::vector<std::string>;  // parts
   /// The latest frames that nodes sent: header and frame.
   using SessionFrames = std::deque<std::shared_ptr<const Message>>;

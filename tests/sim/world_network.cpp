@@ -19,11 +19,23 @@ constexpr int kResendsMax = 3;
 
 std::size_t of(World::Direction direction) { return static_cast<std::size_t>(direction); }
 
-// Acknowledges what was never sent.
-std::string spoiled(const std::string& bytes, TimePoint now) {
+// Breaks one of the rules that a session looks at before it takes anything.
+std::string spoiled(const std::string& bytes, TimePoint now, std::uint64_t rule) {
   auto frame = wire::decode_session_frame(bytes, now);
   if (!frame) return bytes;  // it is broken already
-  frame->next_expected += 1'000'000;
+  switch (rule) {
+    case 0:  // acknowledges what was never sent
+      frame->next_expected += 1'000'000;
+      break;
+    case 1:  // counts from 0
+      frame->first_sequence = 0;
+      break;
+    case 2:  // acknowledges from 0
+      frame->next_expected = 0;
+      break;
+    default:  // is none
+      return bytes.substr(0, bytes.size() / 2);
+  }
   return wire::encode(*frame, now);
 }
 
@@ -208,8 +220,9 @@ void World::to_node(std::uint64_t id, Message message) {
               const auto spoiling = spoiled_.extract(owner.index_);
               const bool spoils = !spoiling.empty();
               if (spoils && spoiling.mapped()) spoiling.mapped()();
-              owner.hear(message->front(),
-                         spoils ? spoiled(message->back(), now()) : message->back());
+              owner.hear(message->front(), spoils
+                                               ? spoiled(message->back(), now(), random_.below(4))
+                                               : message->back());
             } else if (then.data) {
               owner.carry_out(owner.core_.on_data_control(message->front(), now()));
             } else {
@@ -260,6 +273,19 @@ void World::lose(std::size_t node, unsigned percent) {
 void World::inject_control(std::size_t node, std::string bytes) {
   Node& sender = *nodes_[node];
   if (sender.alive_ && sender.control_) to_broker(*sender.control_, {std::move(bytes)});
+}
+
+void World::inject_attach(std::size_t node, std::uint64_t token) {
+  Node& sender = *nodes_[node];
+  if (!sender.alive_ || !sender.data_) return;
+  to_broker(*sender.data_, {wire::encode(ControlFrame{control::Attach{token}})});
+}
+
+void World::inject_signal(std::size_t node, Signal signal) {
+  Node& sender = *nodes_[node];
+  sender.handle([this, &sender, signal = std::move(signal)]() mutable {
+    sender.carry_out(sender.core_.on_signal(std::move(signal), now()));
+  });
 }
 
 void World::inject_data(std::size_t node, std::string header, std::string frame) {
