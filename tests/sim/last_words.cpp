@@ -47,7 +47,7 @@ void on_death(int number) {
 }
 
 void on_alarm(int) {
-  if (finished != finished_before) {
+  if (words[0] == '\0' || finished != finished_before) {
     finished_before = finished;
     return;
   }

@@ -7,8 +7,8 @@
 namespace liminal::sim {
 
 /// Has SIGABRT, SIGSEGV, SIGBUS, SIGFPE and a sanitizer's death write the last words to stderr,
-/// before the process ends as it would have; and ends it by SIGABRT when still_running() was not
-/// called for a minute or two.
+/// before the process ends as it would have; and ends it by SIGABRT when, while there are such
+/// words, still_running() was not called for a minute or two.
 ///
 /// For the whole process, since signals are: call once, from the thread that runs the storms.
 void speak_at_death();
