@@ -251,6 +251,7 @@ class Case {
           if (!undoers[deed.request].insert(by).second) accuse("one participant undid it twice");
           break;
         case Deed::What::kDied:
+          died(deed);
           break;
         case Deed::What::kUndone:
           undone_by.insert_or_assign(deed.request, by);
@@ -279,6 +280,38 @@ class Case {
       });
       if (!done) accuse("completed, and nobody did it");
     }
+  }
+
+  /// Who was there to be missed must have been, however its conversation came to its end.
+  void died(const Deed& deed) {
+    if (!ended_ || !deed.seen_as || !deed.known_within) return;
+    const TimePoint latest = deed.at + *deed.known_within;
+    bool placed = false;
+    std::optional<TimePoint> crashed;
+    for (const TimelineRecord& record : told_) {
+      const TimePoint at = TimePoint{} + record.at;
+      if (record.event == TimelineEvent::kPhase && at <= latest && is_end_of_the_active(record)) {
+        return;
+      }
+      if (record.participant != deed.seen_as) continue;
+      if (record.event == TimelineEvent::kPlaced && at <= deed.at) {
+        placed = attached(record.role) == nullptr;
+      }
+      if (record.event == TimelineEvent::kCrashed) crashed = at;
+      if (record.event == TimelineEvent::kEnded || record.event == TimelineEvent::kLeft) return;
+    }
+    if (!placed) return;
+    ++tally_.deaths_judged;
+    if (!crashed) return accuse("never learned that " + to_string(*deed.seen_as) + " died");
+    if (*crashed > latest) {
+      accuse("learned late that " + to_string(*deed.seen_as) + " died: after " +
+             std::to_string(to_ms(*crashed - deed.at)) + " ms");
+    }
+  }
+
+  static bool is_end_of_the_active(const TimelineRecord& record) {
+    return starts_with(record.text, "Compensating") || starts_with(record.text, "Closed") ||
+           starts_with(record.text, "Failed");
   }
 
   // --- what its user saw ---

@@ -17,10 +17,10 @@ struct PolicyTally {
                 undone = 0, not_undone = 0, tried_again = 0, compensated = 0,
                 compensation_failed = 0, poisoned = 0, closed = 0, expired = 0, cancelled = 0,
                 orphans = 0, restarts = 0, late_effects = 0, attached = 0, alternates = 0,
-                without_alternate = 0, shown = 0, left_out = 0;
+                without_alternate = 0, shown = 0, left_out = 0, deaths_judged = 0;
 
   void add(const PolicyTally& more);
-  static constexpr std::array<std::uint64_t PolicyTally::*, 23> members() {
+  static constexpr std::array<std::uint64_t PolicyTally::*, 24> members() {
     return {&PolicyTally::talks,
             &PolicyTally::replies,
             &PolicyTally::crashes,
@@ -43,7 +43,8 @@ struct PolicyTally {
             &PolicyTally::alternates,
             &PolicyTally::without_alternate,
             &PolicyTally::shown,
-            &PolicyTally::left_out};
+            &PolicyTally::left_out,
+            &PolicyTally::deaths_judged};
   }
 };
 

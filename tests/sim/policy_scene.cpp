@@ -13,6 +13,9 @@ using namespace std::chrono_literals;
 constexpr Duration kTimeout = 8s;              // of each conversation
 constexpr Duration kCompensationTimeout = 2s;  // of each step
 constexpr int kRequestsMax = 6;
+// Until a death is known on its own node, and on another one: two ways through the network.
+constexpr Duration kNear = 1ms, kFar = 25ms;
+constexpr Duration kFaultMax = 25s;  // it lasts, with what follows from it
 
 /// REQUIRES: the role is one of the config's.
 const ParticipantConfig& participant_of(const ConversationConfig& config, const std::string& role) {
@@ -25,7 +28,7 @@ const ParticipantConfig& participant_of(const ConversationConfig& config, const 
 PolicyScene::PolicyScene(Stage stage, bool calm) : stage_(std::move(stage)), calm_(calm) {
   actors_.violations = stage_.violations;
   actors_.unlucky = !calm;
-  actors_.watch = [this](const Deed& deed) { watch(deed); };
+  actors_.watch = [this](Deed& deed) { watch(deed); };
   actors_.lives = [&world = stage_.world](std::size_t node) { return world.node(node).alive(); };
 }
 
@@ -151,16 +154,24 @@ bool PolicyScene::kill_some_actor() {
 bool PolicyScene::kill_some_participant() {
   if (placed_.empty()) return false;
   const std::size_t lately = std::min<std::size_t>(placed_.size(), 6);
-  const auto& [node, pid] = placed_[placed_.size() - 1 - stage_.random.below(lately)];
+  const auto [node, pid, conversation] = placed_[placed_.size() - 1 - stage_.random.below(lately)];
+  const auto kill = [&](std::size_t index, const Pid& local) {
+    const std::size_t living = stage_.world.node(index).ledger()->live;
+    stage_.kill(index, local);
+    if (stage_.world.node(index).ledger()->live == living) return;  // it was gone, or waits for it
+    actors_.ledger.push_back({Deed::What::kDied, MessageId{0, 0}, MessageId{0, 0}, 0, conversation,
+                              index, local, stage_.world.now()});
+    watch(actors_.ledger.back());
+  };
   if (pid.is_local()) {
-    stage_.kill(node, pid);
+    kill(node, pid);
     return true;
   }
   for (std::size_t i = 0; i < stage_.world.nodes(); ++i) {
     if (stage_.world.node(i).core().incarnation() != pid.incarnation) continue;
     Pid local = pid;
     local.incarnation = local_incarnation();
-    stage_.kill(i, local);
+    kill(i, local);
     return true;
   }
   return false;
@@ -169,10 +180,12 @@ bool PolicyScene::kill_some_participant() {
 // --- what is done ---
 
 /// Work for others begins under the lease alone, and never once its node's end is decided.
-void PolicyScene::watch(const Deed& deed) {
-  if (deed.what != Deed::What::kBegun && deed.what != Deed::What::kUndoing) return;
+void PolicyScene::watch(Deed& deed) {
   const Talk* talk = talk_of(deed.conversation);
-  if (talk == nullptr || talk->record->node == deed.node) return;
+  if (talk == nullptr) return;
+  if (deed.what == Deed::What::kDied) return watch_death(deed, *talk);
+  if (deed.what != Deed::What::kBegun && deed.what != Deed::What::kUndoing) return;
+  if (talk->record->node == deed.node) return;
   auto& node = stage_.world.node(deed.node);
   const auto accuse = [&](const std::string& what) {
     stage_.violations->add("conversation " + to_string(deed.conversation) + ": work began on " +
@@ -187,6 +200,28 @@ void PolicyScene::watch(const Deed& deed) {
            death.evidence.source == EvidenceSource::kHeartbeatsMissed;
   });
   if (dead) accuse("after it was declared down");
+}
+
+void PolicyScene::watch_death(Deed& deed, const Talk& talk) {
+  note_faults();
+  deed.seen_as = deed.by;
+  deed.known_within = kNear;
+  if (talk.record->node == deed.node) return;
+  deed.seen_as->incarnation = stage_.world.node(deed.node).core().incarnation();
+  deed.known_within = kFar;
+}
+
+/// Often enough to know when they were.
+void PolicyScene::note_faults() {
+  std::uint64_t faults = 0;
+  for (const auto& [kind, count] : stage_.nemesis.faults()) faults += count;
+  if (std::exchange(faults_, faults) != faults) faults_seen_at_.push_back(stage_.world.now());
+}
+
+bool PolicyScene::disturbed_around(TimePoint when) const {
+  return std::any_of(faults_seen_at_.begin(), faults_seen_at_.end(), [&](TimePoint fault) {
+    return fault > when - kFaultMax && fault < when + 1s;
+  });
 }
 
 // --- what is told ---
@@ -204,6 +239,7 @@ const PolicyScene::Talk* PolicyScene::talk_of(const ConversationId& id) {
 }
 
 void PolicyScene::hear(std::size_t node, TimelineRecord record) {
+  note_faults();
   const Talk* talk = talk_of(record.conversation);
   if (talk == nullptr || is_said_again(record)) return;
   if (record.event == TimelineEvent::kPlaced) placed(node, *talk, record);
@@ -244,7 +280,7 @@ bool PolicyScene::is_said_again(const TimelineRecord& record) const {
 
 void PolicyScene::placed(std::size_t node, const Talk& talk, const TimelineRecord& record) {
   const Pid& pid = *record.participant;
-  placed_.emplace_back(node, pid);
+  placed_.push_back({node, pid, record.conversation});
   const bool listed = is_listed(node, pid);
   if (!listed) alone_[record.conversation].insert(pid);
   const auto* owned = std::get_if<OwnedInstance>(&participant_of(talk.config, record.role).who);
@@ -294,7 +330,10 @@ void PolicyScene::judge(Tally& tally) {
                            ": a role was given to " + to_string(pid) + ", which is no member");
   }
   std::map<ConversationId, DeedLedger> deeds;
-  for (const Deed& deed : actors_.ledger) deeds[deed.conversation].push_back(deed);
+  for (Deed& deed : actors_.ledger) {
+    if (deed.known_within == kFar && disturbed_around(deed.at)) deed.known_within.reset();
+    deeds[deed.conversation].push_back(deed);
+  }
   for (const Talk& talk : talks_) {
     ++tally.conversations;
     if (talk.record->id) {

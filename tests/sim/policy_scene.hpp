@@ -74,7 +74,10 @@ class PolicyScene {
   [[nodiscard]] const Talk* talk_of(const ConversationId& id);
   [[nodiscard]] bool is_listed(std::size_t node, const Pid& pid) const;
   [[nodiscard]] bool is_said_again(const TimelineRecord& record) const;
-  void watch(const Deed& deed);
+  void watch(Deed& deed);
+  void watch_death(Deed& deed, const Talk& talk);
+  void note_faults();
+  [[nodiscard]] bool disturbed_around(TimePoint when) const;
   void placed(std::size_t node, const Talk& talk, const TimelineRecord& record);
   void judge_talk(const Talk& talk, const DeedLedger& deeds, Tally& tally);
   void judge_what_is_shown(const PolicyTalk& talk, Violations& violations, PolicyTally& tally);
@@ -87,8 +90,15 @@ class PolicyScene {
   std::map<ConversationId, const Talk*> known_;
   std::vector<const Talk*> unknown_;  // that have no id yet, or had none lately
   std::map<ConversationId, std::vector<TimelineRecord>> told_;
-  std::vector<Attached> attached_;                   // all that ever were
-  std::vector<std::pair<std::size_t, Pid>> placed_;  // by the node of the conversation
+  std::vector<Attached> attached_;  // all that ever were
+  struct Placed {
+    std::size_t node;  // of the conversation
+    Pid pid;
+    ConversationId conversation;
+  };
+  std::vector<Placed> placed_;
+  std::uint64_t faults_ = 0;  // that were seen so far
+  std::vector<TimePoint> faults_seen_at_;
   // Who found no connection, and not because its node's death was told: its node was gone before
   // it was linked, or lives, and it died of somebody else's.
   std::map<ConversationId, std::set<Pid>> alone_;

@@ -30,6 +30,9 @@ struct Deed {
   std::size_t node;  // its index
   Pid by;            // local to that node
   TimePoint at;
+  // Of a death:
+  std::optional<Pid> seen_as = {};            // at its conversation's node
+  std::optional<Duration> known_within = {};  // there; nullopt: who knows
 };
 
 /// All that participants did on all nodes, in order: what survives every crash.
@@ -57,7 +60,7 @@ struct PolicyStage {
   /// of that counts.
   std::function<bool(std::size_t node)> lives = [](std::size_t) { return true; };
   /// Told of each deed, at its instant, before it is on the ledger.
-  std::function<void(const Deed& deed)> watch = [](const Deed&) {};
+  std::function<void(Deed& deed)> watch = [](Deed&) {};
 };
 
 inline constexpr std::size_t kPolicyServices = 4;

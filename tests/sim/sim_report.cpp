@@ -50,7 +50,7 @@ std::string report(const Tally& tally, Duration took) {
       << " cancelled, " << policies.expired << " expired; attached " << policies.attached << " ("
       << policies.alternates << " alternates, " << policies.without_alternate
       << " without one left); records shown " << policies.shown << ", left out "
-      << policies.left_out << '\n'
+      << policies.left_out << ", deaths learned of in time " << policies.deaths_judged << '\n'
 
       << "actors killed " << tally.actor_kills << ", restarted " << tally.actor_restarts
       << "; participants killed " << tally.participant_kills << "; deferred " << tally.deferred
