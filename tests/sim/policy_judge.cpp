@@ -291,7 +291,8 @@ class Case {
     for (const TimelineRecord& record : told_) {
       const TimePoint at = TimePoint{} + record.at;
       if (record.event == TimelineEvent::kPhase && at <= latest && is_end_of_the_active(record)) {
-        return;
+        if (!crashed) return;
+        break;  // of this death, or others
       }
       if (record.participant != deed.seen_as) continue;
       if (record.event == TimelineEvent::kPlaced && at <= deed.at) {
