@@ -153,7 +153,8 @@ bool EchoScene::is_left(const Pid& pid) const {
     auto& node = stage_.world.node(i);
     if (node.left() && node.core().incarnation() == pid.incarnation) return true;
   }
-  return false;
+  // or died in the midst of it
+  return stage_.nemesis.count("leave") > 0 && !is_living(pid);
 }
 
 bool EchoScene::is_living(const Pid& pid) const {
@@ -175,11 +176,15 @@ bool EchoScene::is_lost(const Home& home, const Pid& of, const ExitReason& reaso
   if (!reason.evidence) return fenced || dead_of(std::nullopt) || is_left(of);
   const EvidenceSource source = reason.evidence->source;
   const bool of_a_verdict = source != EvidenceSource::kIsolated && source != EvidenceSource::kReset;
-  if (of_a_verdict && is_living(of)) return false;  // it is final
+  // it is final, where one who knows of it lives to tell the next broker
+  const bool remembered = stage_.world.node(home.node).alive();
+  if (of_a_verdict && remembered && is_living(of)) return false;
   switch (source) {
     case EvidenceSource::kConnectionClosed:
     case EvidenceSource::kHeartbeatsMissed:
-      return dead_of(source);
+      // of a broker that died in the midst of its effects only some heard it
+      return dead_of(source) ||
+             stage_.nemesis.count("broker-torn") + stage_.nemesis.count("kill-at-point") > 0;
     case EvidenceSource::kRecovery:  // a new broker does not list it, and may say nothing more
       return true;
     case EvidenceSource::kLeft:
