@@ -15,7 +15,7 @@ using namespace std::chrono_literals;
 constexpr ClusterSettings kCluster{250ms, 1250ms, 3s, 500ms, 16 << 20, 500ms, 6s};
 // After the last fault: a conversation's timeout, its settling, all of its steps, its closing;
 // verdicts and a recovery before.
-constexpr Duration kHealingMax = 45s;
+constexpr Duration kHealingMax = 120s;  // a refused node tries for 60 s
 constexpr Duration kStep = 250ms;
 // Once all is quiet: whatever was wrong by then has become a verdict after it.
 constexpr Duration kWatched = kCluster.recovery + kCluster.down_after + 1s;
