@@ -236,6 +236,14 @@ Duration Nemesis::impaired(std::size_t index, TimePoint from, TimePoint until, b
   return sum;
 }
 
+bool Nemesis::shares_its_name(std::size_t index, TimePoint when) const {
+  for (std::size_t i = 0; i < world_.nodes(); ++i) {
+    const World::Node& other = world_.node(i);
+    if (i != index && other.name() == world_.node(index).name() && other.ran_at(when)) return true;
+  }
+  return false;
+}
+
 bool Nemesis::excuses(const World::Death& death) const {
   const auto& cluster = settings_.cluster;
   for (std::size_t i = 0; i < world_.nodes(); ++i) {
@@ -263,6 +271,8 @@ bool Nemesis::excuses(const World::Death& death) const {
         }
         break;
       default:
+        // of two processes of a name a new broker takes the one that is there first
+        if (shares_its_name(i, death.when)) return true;
         if (impaired(i, death.when - cluster.recovery - cluster.down_after, death.when, false) >=
             1s) {
           return true;

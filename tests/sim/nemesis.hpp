@@ -117,6 +117,8 @@ class Nemesis {
   [[nodiscard]] std::size_t hostile_node();
   [[nodiscard]] Duration impaired(std::size_t index, TimePoint from, TimePoint until,
                                   bool silent) const;
+  /// Whether another process ran under its name at that time.
+  [[nodiscard]] bool shares_its_name(std::size_t index, TimePoint when) const;
 
   // --- kinds ---
   bool kill(std::size_t host);

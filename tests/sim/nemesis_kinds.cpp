@@ -425,6 +425,8 @@ void Nemesis::forge_signals(std::size_t from) {
 /// Valid frames of somebody else's, or at a time when nobody may send them.
 void Nemesis::forge_control(std::size_t from) {
   auto& victim = on(some_host());
+  // before its own join nobody could tell whose node it is
+  if (!world_.node(from).core().joined()) return;
   switch (random_.below(3)) {
     case 0:  // the victim's resume, but for the secret
       return world_.inject_control(

@@ -134,7 +134,7 @@ void World::kill(std::size_t index) {
   Node& victim = *nodes_[index];
   trace("kill " + victim.label());
   if (!victim.alive_) return;
-  victim.alive_ = false;
+  victim.end();
   for (const auto& connection : {victim.control_, victim.data_}) {
     if (connection) close_from_node(*connection);
   }
@@ -143,7 +143,7 @@ void World::kill(std::size_t index) {
 void World::vanish(std::size_t index) {
   Node& victim = *nodes_[index];
   trace("vanish " + victim.label());
-  victim.alive_ = false;
+  victim.end();
   for (const auto& connection : {victim.control_, victim.data_}) {
     if (connection) at(*connection).open_at_node = false;
   }

@@ -82,6 +82,9 @@ class World {
     void on_cancel(std::function<bool(const ConversationId&, const std::string& by)> cancel) {
       cancel_ = std::move(cancel);
     }
+    [[nodiscard]] bool ran_at(TimePoint when) const {
+      return started_ <= when && (!ended_ || *ended_ > when);
+    }
     /// Fences so far.
     [[nodiscard]] int fenced() const { return fenced_; }
     /// Since its start, the present one included.
@@ -108,11 +111,14 @@ class World {
     void publish(Directory::Snapshot snapshot);
     void turn();
     void sleep();
+    void end();
     void reached(FaultPoint point) override;
 
     World& world_;
     std::size_t index_;
     NodeName name_;
+    TimePoint started_;
+    std::optional<TimePoint> ended_;
     bool alive_ = true, paused_ = false, left_ = false, refused_ = false;
     int fenced_ = 0;
     std::map<Incarnation, std::optional<TimePoint>> borne_;  // each, and when it was fenced

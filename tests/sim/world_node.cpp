@@ -68,6 +68,7 @@ World::Node::Node(World& world, std::size_t index, NodeCore::Settings settings, 
     : world_(world),
       index_(index),
       name_(settings.name),
+      started_(world.now()),
       recorder_(TimelineRecorder::kUntold, {}, world.settings_.recorder),
       scheduler_({.node = settings.name, .seed = seed, .mailbox = world.settings_.mailbox},
                  [this](Signal signal) {
@@ -132,6 +133,10 @@ void World::Node::turn() {
     if (forwarded_.empty() && !turn_done_ && (!timer || *timer > now)) break;
   }
   if (alive_) sleep();
+}
+
+void World::Node::end() {
+  if (std::exchange(alive_, false)) ended_ = world_.now();
 }
 
 void World::Node::sleep() {
@@ -259,7 +264,7 @@ void World::Node::carry_out(NodeCore::Effects effects) {
             refused_ = std::is_same_v<Effect, node_effect::Refused>;
             left_ = !refused_;
             world_.trace(label() + (refused_ ? " refused" : " left"));
-            alive_ = false;
+            end();
             if (control_) world_.close_from_node(*control_);
             if (data_) world_.close_from_node(*data_);
           }
