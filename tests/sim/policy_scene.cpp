@@ -250,10 +250,6 @@ void PolicyScene::hear(std::size_t node, TimelineRecord record) {
   if (record.event == TimelineEvent::kCrashed) {
     const Pid& pid = *record.participant;
     if (is_listed(node, pid)) alone_[record.conversation].insert(pid);
-    // a node that was stopped reads an instance's answer and its node's end in one turn
-    const auto strange = strange_.find(pid);
-    if (strange != strange_.end() && strange->second.at == stage_.world.now())
-      strange_.erase(strange);
     tried_[role].emplace(pid.node, pid.incarnation);
   }
   told_[record.conversation].push_back(std::move(record));
@@ -281,17 +277,10 @@ bool PolicyScene::is_said_again(const TimelineRecord& record) const {
 void PolicyScene::placed(std::size_t node, const Talk& talk, const TimelineRecord& record) {
   const Pid& pid = *record.participant;
   placed_.push_back({node, pid, record.conversation});
-  const bool listed = is_listed(node, pid);
-  if (!listed) alone_[record.conversation].insert(pid);
+  if (!is_listed(node, pid)) alone_[record.conversation].insert(pid);
   const auto* owned = std::get_if<OwnedInstance>(&participant_of(talk.config, record.role).who);
   if (owned == nullptr) return;  // named, whatever became of it
   const auto snapshot = stage_.world.node(node).directory().snapshot();
-  // an instance that was asked for is not refused when its node becomes suspect meanwhile
-  const auto& members = snapshot->members;
-  // nor does a new broker know everybody at once
-  if (!listed && snapshot->connected && !snapshot->recovering) {
-    strange_.emplace(pid, Strange{record.conversation, stage_.world.now()});
-  }
   const std::pair key{record.conversation, record.role};
   const auto reroute = rerouted_.find(key);
   if (reroute == rerouted_.end()) return;
@@ -303,7 +292,7 @@ void PolicyScene::placed(std::size_t node, const Talk& talk, const TimelineRecor
   rerouted_.erase(reroute);
   const auto& tried = tried_[key];
   if (!same || !tried.contains({pid.node, pid.incarnation})) return;
-  for (const Member& member : members) {
+  for (const Member& member : snapshot->members) {
     const bool offers = std::find(member.services.begin(), member.services.end(), owned->service) !=
                         member.services.end();
     if (offers && member.state == MemberState::kJoined &&
@@ -325,10 +314,6 @@ bool PolicyScene::is_all_shown() {
 }
 
 void PolicyScene::judge(Tally& tally) {
-  for (const auto& [pid, strange] : strange_) {
-    stage_.violations->add("conversation " + to_string(strange.conversation) +
-                           ": a role was given to " + to_string(pid) + ", which is no member");
-  }
   std::map<ConversationId, DeedLedger> deeds;
   for (Deed& deed : actors_.ledger) {
     if (deed.known_within == kFar && disturbed_around(deed.at)) deed.known_within.reset();

@@ -57,10 +57,6 @@ class PolicyScene {
     TimePoint at;
   };
   using Role = std::pair<ConversationId, std::string>;
-  struct Strange {
-    ConversationId conversation;
-    TimePoint at;
-  };
   struct Attached {
     std::size_t node;
     Pid pid;  // local there
@@ -102,7 +98,6 @@ class PolicyScene {
   // Who found no connection, and not because its node's death was told: its node was gone before
   // it was linked, or lives, and it died of somebody else's.
   std::map<ConversationId, std::set<Pid>> alone_;
-  std::map<Pid, Strange> strange_;  // given roles when they were no members' any more
   std::map<Role, Reroute> rerouted_;
   std::map<Role, std::set<std::pair<NodeName, Incarnation>>> tried_;
 };

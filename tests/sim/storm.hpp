@@ -19,7 +19,7 @@ namespace liminal::sim {
 
 /// How many begin in a minute of a storm.
 struct Density {
-  int talks = 78, policy_talks = 78, pairs = 20, faults = 12, actor_kills = 20,
+  int talks = 86, policy_talks = 86, pairs = 20, faults = 12, actor_kills = 20,
       participant_kills = 40, attached_kills = 15;
 };
 

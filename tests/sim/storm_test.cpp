@@ -81,9 +81,11 @@ TEST_P(StormSim, KeepsItsPromisesUnderFaults) {
   expect_no_record_left_out(tally);
   RecordProperty("seeds", std::to_string(tally.seeds));
   if (tally.seeds < 10) return;  // too few to have tried everything
-  const double minutes = std::chrono::duration<double, std::ratio<60>>(tally.simulated).count();
-  EXPECT_GE(static_cast<double>(tally.decided()), 100 * minutes);
-  EXPECT_GE(static_cast<double>(tally.faults_in_all()), 10 * minutes);
+  if (tally.seeds >= 100) {  // of fewer the mean says little
+    const double minutes = std::chrono::duration<double, std::ratio<60>>(tally.simulated).count();
+    EXPECT_GE(static_cast<double>(tally.decided()), 100 * minutes);
+    EXPECT_GE(static_cast<double>(tally.faults_in_all()), 10 * minutes);
+  }
   EXPECT_GT(tally.actor_restarts, tally.seeds);
   if (GetParam() % 2 == 0) {
     EXPECT_GT(tally.deferred, 0U);
