@@ -53,6 +53,8 @@ void FailureDetector::closing_was_ours(Incarnation who) {
   Watched* watched = find_living(who);
   if (watched == nullptr || !watched->closed) return;
   watched->grace_ends = std::max(*watched->grace_ends, *watched->closed + extended_grace());
+  // its echoes may have waited behind what it did not read
+  watched->silent_since = std::max(watched->silent_since, *watched->closed);
 }
 
 std::optional<LivenessChange> FailureDetector::resumed(Incarnation who, TimePoint now) {

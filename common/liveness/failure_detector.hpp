@@ -78,8 +78,8 @@ class FailureDetector {
   /// Its control connection closed; the grace begins, if it has not already.
   void connection_closed(Incarnation who, TimePoint now);
 
-  /// The observer itself ended the connection that closed last: it gets down_after instead of the
-  /// grace, as for closings of a late moment.
+  /// The observer itself ended the connection that closed last: it gets down_after from then on,
+  /// instead of the grace and of what is left of its silence.
   void closing_was_ours(Incarnation who);
 
   /// It resumed on a new control connection: counts as heard from `now`. Returns kAlive if it was

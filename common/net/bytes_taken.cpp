@@ -16,6 +16,8 @@ std::optional<std::uint64_t> bytes_taken(int fd) noexcept {
   if (::getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) != 0) return std::nullopt;
   constexpr std::size_t kEnd = offsetof(tcp_info, tcpi_bytes_acked) + sizeof info.tcpi_bytes_acked;
   if (size < kEnd) return std::nullopt;  // an old kernel
+  // Nobody speaks before the greeting was acknowledged: this kernel does not count.
+  if (info.tcpi_bytes_acked == 0) return std::nullopt;
   return info.tcpi_bytes_acked;
 }
 

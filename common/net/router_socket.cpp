@@ -17,8 +17,8 @@ namespace {
 constexpr int kRefusedPerCallMax = 64;
 
 // A closing is told at the second of these looks if messages of others keep us from knowing that
-// its own are read. Far below any time after which silence is judged, and long enough to read what
-// an honest peer had under way.
+// its own are read. Long enough to read what an honest peer had under way; with a down-after of a
+// second or two silence may be judged first.
 constexpr std::chrono::milliseconds kOverdueLook{500};
 
 // libzmq's own routing ids are a zero and four bytes. A peer may bring an id of its choice; then
