@@ -221,7 +221,10 @@ void BrokerCore::observer_late(Duration lag, TimePoint now) {
   move_time_to(now);
   detector_.observer_late(lag, now_);
   recovery_.extend(lag);
-  for (auto& [name, node] : nodes_) node.attach_by += lag;  // it could not be heard meanwhile
+  for (auto& [name, node] : nodes_) {  // it could not be heard meanwhile
+    node.attach_by += lag;
+    node.attach_limit += lag;
+  }
 }
 
 Effects BrokerCore::advance(TimePoint now) {

@@ -173,9 +173,10 @@ class BrokerCore {
     Member member;  // kJoined or kSuspect
     std::string address;
     TimePoint joined;
-    TimePoint attach_by;   // while not announced: abandoned then
-    bool resumed = false;  // it had joined another broker before
-    std::uint64_t secret;  // of its first join here; a resume has to know it
+    TimePoint attach_by;     // while not announced: abandoned then, unless it answers beats
+    TimePoint attach_limit;  // and then all the same
+    bool resumed = false;    // it had joined another broker before
+    std::uint64_t secret;    // of its first join here; a resume has to know it
     bool announced = false;
     std::optional<ConnectionId> control = {};  // nullopt: closed, the grace runs
     std::optional<ConnectionId> data = {};
@@ -246,6 +247,7 @@ class BrokerCore {
   [[nodiscard]] bool may_resume(const control::Join& join) const;
   void begin_recovery(const control::Join& join);
   void take_reports(ConnectionId connection, const control::Join& join);
+  void expect_all(const control::Join& join, std::vector<control::Change>& changes);
   void take_verdict(ConnectionId connection, const control::Join& reporter,
                     const control::Verdict& verdict, std::vector<control::Change>& changes);
   void expect(const control::Join& reporter, const control::Peer& peer,
@@ -255,6 +257,8 @@ class BrokerCore {
   void record_down(const Member& member, const Evidence& evidence);
   void keep_in_history(const Member& member, const Evidence& evidence);
   void end_recovery();
+  /// Those who are not back in person; how many there were.
+  std::size_t end_all_expected();
 
   void give_token(Node& node);
   void welcome(Node& node);

@@ -106,6 +106,7 @@ void BrokerCore::on_frame(ConnectionId connection, std::string_view address, con
                       " has joined already, and this join does not know its secret");
       return;
     }
+    begin_recovery(join);  // back from another broker, where this one judged nobody
     take_reports(connection, join);
     resume(holder->second, connection, address, join);
   } else if (join.epoch || expected != nullptr) {
@@ -144,6 +145,7 @@ void BrokerCore::admit(ConnectionId connection, std::string_view address, const 
                                        .address = std::string{address},
                                        .joined = now_,
                                        .attach_by = now_ + settings_.cluster.down_after,
+                                       .attach_limit = now_ + 3 * settings_.cluster.down_after,
                                        .resumed = resumed,
                                        .secret = join.secret,
                                        .control = connection,
@@ -177,6 +179,7 @@ void BrokerCore::resume(Node& node, ConnectionId connection, std::string_view ad
     const auto change = detector_.resumed(node.member.incarnation, now_);
     if (change) apply(*change, changes);
     node.attach_by = now_ + settings_.cluster.down_after;
+    node.attach_limit = now_ + 3 * settings_.cluster.down_after;
   }
   give_token(node);
   fault_point(FaultPoint::kBrokerResume);

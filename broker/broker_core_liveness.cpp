@@ -39,6 +39,9 @@ void BrokerCore::on_frame(ConnectionId connection, const control::NodeBeat& beat
   node.echoed = std::max(node.echoed, beat.echo);
   const auto sent = node.beats.record_echo(beat.echo);
   if (!sent) return;
+  // only its data connection is missing, which TCP may be late with
+  node.attach_by =
+      std::max(node.attach_by, std::min(now_ + settings_.cluster.down_after, node.attach_limit));
   const auto change = detector_.heard_from(node.member.incarnation, *sent, now_);
   if (!change) return;
   std::vector<control::Change> changes;

@@ -31,16 +31,21 @@ void BrokerCore::begin_recovery(const control::Join& join) {
 /// the node has reported. Claims on the names of those who ended are settled by advance(): they
 /// would report in the middle of this.
 void BrokerCore::take_reports(ConnectionId connection, const control::Join& join) {
-  if (!recovery_.is_running()) return;
+  // a verdict keeps its incarnation from being taken back, which may yet begin recovery
+  if (!recovery_.takes_back()) return;
   std::vector<control::Change> changes;
   for (const control::Verdict& verdict : join.verdicts) {
     if (verdict.peer.incarnation == join.incarnation) continue;
     take_verdict(connection, join, verdict, changes);
   }
+  if (recovery_.is_running()) expect_all(join, changes);
+  announce(changes);
+}
+
+void BrokerCore::expect_all(const control::Join& join, std::vector<control::Change>& changes) {
   for (const control::Peer& peer : join.peers) {
     if (peer.incarnation != join.incarnation) expect(join, peer, changes);
   }
-  announce(changes);
 }
 
 void BrokerCore::take_verdict(ConnectionId connection, const control::Join& reporter,
@@ -122,15 +127,25 @@ void BrokerCore::keep_in_history(const Member& member, const Evidence& evidence)
 void BrokerCore::end_recovery() {
   if (!recovery_.is_running() || now_ < *recovery_.ends()) return;
   if (detector_.doubt() == Doubt::kAll) return;  // those who are expected are cut off as well
+  std::size_t lost = 0;
+  while (const std::size_t now_lost = end_all_expected()) {
+    lost += now_lost;
+    settle_claims();  // on their names: what those report counts still
+  }
   recovery_.end();
+  effects_.push_back(effect::RecoveryEnded{lost});
+  announce_version({});
+}
+
+std::size_t BrokerCore::end_all_expected() {
   std::vector<control::Change> changes;
   for (const control::Peer& peer : recovery_.expected()) {
     // one that is back in person is either announced soon or abandoned
     if (incarnations_.contains(peer.incarnation)) continue;
     changes.push_back(end_expected(peer, recovery_evidence()));
   }
-  effects_.push_back(effect::RecoveryEnded{changes.size()});
-  announce_version(changes);
+  announce(changes);
+  return changes.size();
 }
 
 }  // namespace liminal::broker

@@ -57,7 +57,16 @@ bool Recovery::may_report(Incarnation reporter) {
 
 bool Recovery::expect(const control::Peer& peer) {
   if (expected_.size() >= limits_.expected_max) return false;
-  expected_.emplace(peer.incarnation, peer);
+  if (expected_.emplace(peer.incarnation, peer).second) ++expected_names_[peer.name];
+  return true;
+}
+
+bool Recovery::forget(Incarnation incarnation) {
+  const auto found = expected_.find(incarnation);
+  if (found == expected_.end()) return false;
+  const auto name = expected_names_.find(found->second.name);
+  if (--name->second == 0) expected_names_.erase(name);
+  expected_.erase(found);
   return true;
 }
 
@@ -66,10 +75,7 @@ const control::Peer* Recovery::find(Incarnation incarnation) const {
   return found == expected_.end() ? nullptr : &found->second;
 }
 
-bool Recovery::is_expected(const NodeName& name) const {
-  return std::any_of(expected_.begin(), expected_.end(),
-                     [&](const auto& entry) { return entry.second.name == name; });
-}
+bool Recovery::is_expected(const NodeName& name) const { return expected_names_.contains(name); }
 
 std::vector<control::Peer> Recovery::expected() const {
   std::vector<control::Peer> peers;

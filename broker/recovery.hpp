@@ -66,7 +66,7 @@ class Recovery {
   [[nodiscard]] bool is_expected(const NodeName& name) const;
   /// In order of incarnation.
   [[nodiscard]] std::vector<control::Peer> expected() const;
-  bool forget(Incarnation incarnation) { return expected_.erase(incarnation) > 0; }
+  bool forget(Incarnation incarnation);
 
  private:
   [[nodiscard]] bool may_begin() const { return length_ > Duration::zero() && !took_back_; }
@@ -77,6 +77,7 @@ class Recovery {
   int starts_anew_ = 0;
   Limits limits_;
   std::map<Incarnation, control::Peer> expected_;
+  std::map<NodeName, std::size_t> expected_names_;  // how many incarnations of each
   std::set<NodeName> names_;
   std::deque<NodeName> names_in_order_;         // of being seen, oldest first
   std::map<Incarnation, std::size_t> reports_;  // by reporter

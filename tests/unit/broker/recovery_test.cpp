@@ -115,7 +115,7 @@ TEST_F(RecoveryTest, AnExpectedPeerIsDownWhenRecoveryEndsAndNotBefore) {
   ASSERT_EQ(states_of(2, a, effects), States{MemberState::kDown});
   const auto changes = told_to<control::Changes>(a.control, effects);
   EXPECT_FALSE(changes.back().recovering);
-  EXPECT_EQ(changes.back().changes[0].evidence->source, EvidenceSource::kRecovery);
+  EXPECT_EQ(changes.front().changes.at(0).evidence->source, EvidenceSource::kRecovery);
   EXPECT_EQ(among<effect::RecoveryEnded>(effects).at(0).lost, 1u);
   EXPECT_EQ(told_to<control::Unknown>(conn(20), control(conn(20), resume_frame("b", 2))).size(), 1u)
       << "down is final";
@@ -202,6 +202,34 @@ TEST_F(RecoveryTest, WhoComesBackFromAnotherBrokerCountsItsBeatsAnew) {
   EXPECT_EQ(told_to<control::BrokerBeat>(conn(12), back).at(0).echo, 0u);
   const Effects first = control(conn(12), control::NodeBeat{1, 0, 0, 0});
   EXPECT_EQ(told_to<control::BrokerBeat>(conn(12), first).at(0).echo, 1u);
+}
+
+TEST_F(RecoveryTest, OneThatWasWithAnotherBrokerMeanwhileMakesItBegin) {
+  Joined a = join("a", 1);
+  (void)pass(kRecovery, {&a});
+  const Effects back = control(conn(12), resume_frame("a", 1, {peer("b", 2)}));
+  EXPECT_EQ(among<effect::RecoveryBegins>(back).size(), 1u);
+  EXPECT_EQ(listed(2, told_to<control::Welcome>(conn(12), back).at(0)), MemberState::kExpected);
+}
+
+TEST_F(RecoveryTest, AVerdictThatIsToldBeforeItBeginsKeepsItsIncarnationOut) {
+  Joined fresh = join("fresh", 9);
+  (void)pass(kRecovery, {&fresh});
+  control::Join told = join_frame("a", 3);
+  told.verdicts = {{peer("b", 2), kSilent}};
+  (void)control(conn(30), told);
+  EXPECT_EQ(told_to<control::Unknown>(conn(20), control(conn(20), resume_frame("b", 2))).size(),
+            1u);
+}
+
+TEST_F(RecoveryTest, WhatAClaimThatWaitedForItsEndReportsCounts) {
+  Joined b = resume("b", 2, {peer("a", 1)});
+  control::Join claim = join_frame("a", 3);
+  claim.verdicts = {{peer("b", 2), kSilent}};
+  (void)control(conn(30), claim);
+  const Effects ended = pass(kRecovery, {&b});
+  EXPECT_EQ(told_to<control::Unknown>(b.control, ended).size(), 1u);
+  EXPECT_EQ(told_to<control::Welcome>(conn(30), ended).size(), 1u);
 }
 
 TEST_F(RecoveryTest, AResumeWithinTheEpochGoesOnCounting) {
