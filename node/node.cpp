@@ -43,10 +43,10 @@ Result<std::unique_ptr<Node>> Node::create(Settings settings,
                                            const std::vector<ServiceDefinition>& services) {
   for (const auto& [name, value] : {std::pair{"isolation_timeout", settings.isolation_timeout},
                                     std::pair{"turn_max", settings.turn_max}}) {
-    if (value > Duration::zero() && value <= kLongestTimeout) continue;
+    if (value >= kShortestTimeout && value <= kLongestTimeout) continue;
     return fail(Errc::kUsage, std::string{name} + " is " + to_string(value) +
-                                  ", but must be longer than nothing and at most " +
-                                  to_string(kLongestTimeout));
+                                  ", but must be at least " + to_string(kShortestTimeout) +
+                                  " and at most " + to_string(kLongestTimeout));
   }
   std::unique_ptr<Node> node{new Node{std::move(settings)}};
   if (auto added = node->add_services(services); !added) {

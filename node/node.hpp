@@ -33,6 +33,7 @@ namespace liminal {
 class Node {
  public:
   /// Of durations in the settings: others remember a death for twice the isolation_timeout.
+  static constexpr Duration kShortestTimeout = std::chrono::milliseconds{1};
   static constexpr Duration kLongestTimeout = std::chrono::hours{24};
 
   struct Settings {
@@ -41,7 +42,7 @@ class Node {
     bool light = false;                      // offers nothing, is not listed
     std::vector<std::pair<std::string, std::string>> labels = {};
     /// So long without a broker it gives its incarnation up; longer than the cluster's down-after
-    /// and recovery together, or joining ends in kUsage. From 1ns to kLongestTimeout.
+    /// and recovery together, or joining ends in kUsage. From kShortestTimeout to kLongestTimeout.
     Duration isolation_timeout = std::chrono::seconds{60};
     /// Everything that can grow on this node; operations.md says what happens at each.
     struct Limits {
@@ -59,7 +60,7 @@ class Node {
     /// So many more take the places of workers whose turns last turn_max; 0: as many as workers.
     unsigned spare_workers = 0;
     /// A turn of this length is logged with its service; shorter than the cluster's down-after, or
-    /// joining ends in kUsage. From 1ns to kLongestTimeout.
+    /// joining ends in kUsage. From kShortestTimeout to kLongestTimeout.
     Duration turn_max = std::chrono::milliseconds{500};
     unsigned blocking = 8;  // threads for behaviours that declare themselves blocking
   };

@@ -160,8 +160,10 @@ void ConversationProcess::on_message(Context& context, message::Received receive
                        inputs);
     return hear(std::move(inputs));
   }
-  if (!linked_.contains(received.from) ||
-      inbox_.answers_of(received.from) >= config_->requests_max + kLateAnswersMax) {
+  const std::size_t answers = inbox_.answers_of(received.from);
+  const bool too_many =
+      answers >= kLateAnswersMax && answers - kLateAnswersMax >= config_->requests_max;
+  if (!linked_.contains(received.from) || too_many) {
     cell_->count_dropped_answer();
     context.dead_letter(DeadLetterCause::kLateReply, received.from, context.self(),
                         received.envelope);

@@ -160,7 +160,8 @@ using NodeEffect =
 /// connection stands there is no lease: peers may be told of this node's end within the grace.
 ///
 /// A data connection on which the broker does not answer, while it echoes beats, is given up alone:
-/// within one and a half times down_after of the last that came on it (DataWatch).
+/// within one and a half times down_after of the last that came on it, the first time; later when
+/// the one before it was given up as well (DataWatch).
 ///
 /// A peer that this node was told, or had to conclude, is down stays so, whichever broker lists it.
 ///
@@ -168,9 +169,9 @@ using NodeEffect =
 /// break with noconnection on its own side too, and it joins anew under a fresh incarnation.
 ///
 /// A refusal of the first join is final. Of a node that had joined before, one for its name or for
-/// a limit is not, for `isolation_timeout` since the first of them: the broker may yet hold what
-/// this node was before, or be rejoined by all at once. It joins again after 1 s, then twice as
-/// long each time, at most 8 s.
+/// a limit is not, for `isolation_timeout` since the first of them on this connection: the broker
+/// may yet hold what this node was before, or be rejoined by all at once. It joins again after 1 s,
+/// then twice as long each time, at most 8 s.
 ///
 /// No I/O and no clock. The driver feeds events, carries out the effects in order, calls flush()
 /// when the data connection takes more, and advance() when next_deadline() has passed.
@@ -362,7 +363,8 @@ class NodeCore {
   std::optional<TimePoint> control_since_;  // the welcome that came on it, or our latest join
   Duration join_patience_{};                // of an unanswered join, from the second one on
   std::optional<TimePoint> asked_at_;       // by the first join on this connection
-  std::optional<TimePoint> refused_since_;  // the first refusal since a welcome
+  bool had_joined_ = false;                 // ever, in this process
+  std::optional<TimePoint> refused_since_;  // the first refusal on this connection since a welcome
   std::optional<TimePoint> rejoin_at_;      // after a refusal, on the connection that stands
   Duration refusal_delay_{};                // before the last rejoin
   /// Not earlier than this was sent what the broker last told us: the silence that it counts of us,

@@ -126,6 +126,7 @@ void NodeCore::lose_control(Effects& effects) {
   phase_ = Phase::kConnecting;
   beat_due_.reset();
   rejoin_at_.reset();
+  refused_since_.reset();  // the next broker may refuse for a while as well
   turn_asked_ = false;
   effects.push_back(Lease{TimePoint::min()});
   if (was_joined) {
@@ -258,7 +259,7 @@ void NodeCore::refused(control::Refused refusal, TimePoint now, Effects& effects
 std::optional<Duration> NodeCore::patience_with(control::RefusalCode code, TimePoint now) const {
   const bool may_pass =
       code == control::RefusalCode::kNameTaken || code == control::RefusalCode::kLimit;
-  if (!cluster_ || !may_pass) return std::nullopt;
+  if (!had_joined_ || !may_pass) return std::nullopt;
   if (!refused_since_) return std::min(kRefusalDelay, settings_.isolation_timeout);
   const TimePoint ends = *refused_since_ + settings_.isolation_timeout;
   if (now >= ends) return std::nullopt;
@@ -414,6 +415,7 @@ void NodeCore::attached(TimePoint now, Effects& effects) {
   if (phase_ != Phase::kAttaching) return;
   phase_ = Phase::kJoined;
   publish(effects);
+  had_joined_ = true;
   effects.push_back(Joined{*epoch_, incarnation_, resumed_});
   if (report_due_) join(now, effects);
   if (leave_wanted_) {

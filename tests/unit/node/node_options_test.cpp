@@ -179,11 +179,11 @@ TEST(NodeSettings, OfDurationsOutOfTheirBoundsNoNodeIsMade) {
     const char* said;  // nullptr: it is made
   };
   for (const Case& each :
-       {Case{24h, 24h, nullptr}, Case{1ns, 1ns, nullptr},
+       {Case{24h, 24h, nullptr}, Case{1ms, 1ms, nullptr},
         Case{24h + 1ns, 1s, "isolation_timeout is 86400000000001ns"},
         Case{Duration::max(), 1s, "isolation_timeout"}, Case{0s, 1s, "isolation_timeout is 0s"},
         Case{-1s, 1s, "isolation_timeout is -1s"}, Case{60s, 24h + 1ns, "turn_max"},
-        Case{60s, 0s, "turn_max is 0s"}}) {
+        Case{60s, 1ms - 1ns, "turn_max is 999999ns"}, Case{60s, 0s, "turn_max is 0s"}}) {
     Node::Settings settings{.name = NodeName{"a"}};
     settings.isolation_timeout = each.isolation_timeout;
     settings.turn_max = each.turn_max;
