@@ -142,14 +142,20 @@ TEST(BrokersDeath, InRecoveryAServiceIsWaitedFor) {
 
 TEST(Fencing, ANodeStoppedForTooLongJoinsAnewAndItsOldWorkCountsForNothing) {
   Cluster cluster{{"--down-after", "1s", "--suspect-after", "500ms", "--beat-interval", "100ms"}};
-  cluster.add_node("b", {"late=exec:sleep 5; echo late", "echo=echo"});
+  cluster.add_node("b",
+                   {"late=exec:sleep 5; echo late", "tail=exec:tail -f /dev/null", "echo=echo"});
   const std::string before = cluster.incarnation_of("b");
   Process ask{cluster.command({"ask", "late", "x", "--timeout", "60s"})};
-  ASSERT_TRUE(eventually([&] { return !cluster.below("b", "sleep").empty(); })) << ask.log();
+  Process other{cluster.command({"ask", "tail", "x", "--timeout", "60s"})};
+  ASSERT_TRUE(eventually([&] {
+    return !cluster.below("b", "sleep").empty() && !cluster.below("b", "tail").empty();
+  })) << ask.log();
   cluster.node("b").signal(SIGSTOP);
   EXPECT_TRUE(failed_with(ask.finish(), 6, {"error: ParticipantCrashed: ", "heartbeats missed"}));
+  EXPECT_EQ(other.finish().code, 6);
   EXPECT_TRUE(eventually([&] { return cluster.below("b", "sleep").empty(); }))
       << "its reply waits for the node to wake";
+  EXPECT_FALSE(cluster.below("b", "tail").empty()) << "who stopped cannot end it";
   cluster.node("b").signal(SIGCONT);
   EXPECT_TRUE(eventually([&] {
     const std::string now = cluster.incarnation_of("b");
@@ -157,6 +163,8 @@ TEST(Fencing, ANodeStoppedForTooLongJoinsAnewAndItsOldWorkCountsForNothing) {
            cluster.run({"status", "--json"}).out.find("\"state\":\"joined\"") != std::string::npos;
   }));
   EXPECT_TRUE(eventually([&] { return was_said(cluster.node("b"), "fenced"); }));
+  EXPECT_TRUE(eventually([&] { return cluster.below("b", "tail").empty(); }))
+      << "what it ran for others has ended";
   EXPECT_TRUE(printed(cluster.run({"ask", "echo", "x"}), "x"));
 }
 
