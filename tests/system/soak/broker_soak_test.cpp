@@ -41,27 +41,17 @@ struct Slot {
 
 class BrokersSoak : public ::testing::Test {
  protected:
-  BrokersSoak() : random_(number_from("LIMINAL_SOAK_SEED", 1)) {
-    std::printf("seed %llu\n",
-                static_cast<unsigned long long>(number_from("LIMINAL_SOAK_SEED", 1)));
+  BrokersSoak() : random_(announced_seed()) {
     for (const std::string& name : kNodes) {
       cluster_.add_node(name, {"echo=echo"},
                         {"--compensate", "echo=exec:echo undone >> " + folder_.path("undone")});
       incarnations_[name] = cluster_.incarnation_of(name);
       if (incarnations_[name].empty()) throw std::runtime_error{"status does not list " + name};
     }
-    auto node = Node::create({.name = NodeName{"client"}, .broker = cluster_.endpoint()});
-    if (!node) throw std::runtime_error{node.error().detail};
-    client_ = *std::move(node);
-    if (const auto started = client_->start(20s); !started) {
-      throw std::runtime_error{started.error().detail};
-    }
+    client_ = start_client(cluster_.endpoint());
   }
 
-  [[nodiscard]] Milliseconds below(Milliseconds bound) {
-    return Milliseconds{
-        static_cast<Milliseconds::rep>(random_.below(static_cast<std::uint64_t>(bound.count())))};
-  }
+  [[nodiscard]] Milliseconds below(Milliseconds bound) { return a_time_below(random_, bound); }
 
   void open(Slot& slot, std::size_t number) {
     constexpr CrashPolicy kPolicies[] = {CrashPolicy::kFail, CrashPolicy::kRouteToNext,

@@ -54,16 +54,9 @@ struct Slot {
 
 class Soak : public ::testing::Test {
  protected:
-  Soak() : random_(number_from("LIMINAL_SOAK_SEED", 1)) {
-    std::printf("seed %llu\n",
-                static_cast<unsigned long long>(number_from("LIMINAL_SOAK_SEED", 1)));
+  Soak() : random_(announced_seed()) {
     for (const std::string& name : kNodes) start(name);
-    auto node = Node::create({.name = NodeName{"client"}, .broker = cluster_.endpoint()});
-    if (!node) throw std::runtime_error{node.error().detail};
-    client_ = *std::move(node);
-    if (const auto started = client_->start(20s); !started) {
-      throw std::runtime_error{started.error().detail};
-    }
+    client_ = start_client(cluster_.endpoint());
   }
 
   void start(const std::string& name) {
@@ -72,10 +65,7 @@ class Soak : public ::testing::Test {
                         {"--compensate", "step=exec:echo compensate" + noted});
   }
 
-  [[nodiscard]] Milliseconds below(Milliseconds bound) {
-    return Milliseconds{
-        static_cast<Milliseconds::rep>(random_.below(static_cast<std::uint64_t>(bound.count())))};
-  }
+  [[nodiscard]] Milliseconds below(Milliseconds bound) { return a_time_below(random_, bound); }
 
   void open(Slot& slot, std::size_t number) {
     constexpr CrashPolicy kPolicies[] = {CrashPolicy::kFail, CrashPolicy::kRouteToNext,
