@@ -3,12 +3,12 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <functional>
 #include <limits>
 #include <utility>
 #include <vector>
 
 #include "common/base/time.hpp"
+#include "tests/sim/action.hpp"
 
 namespace liminal::sim {
 
@@ -17,11 +17,11 @@ class EventQueue {
  public:
   [[nodiscard]] TimePoint now() const { return now_; }
 
-  void at(TimePoint when, std::function<void()> what) {
-    events_.push_back({std::max(when, now_), next_number_++, std::move(what)});
+  void at(TimePoint when, Action what) {
+    events_.push_back({std::max(when, now_), next_number_++, keep(std::move(what))});
     std::push_heap(events_.begin(), events_.end(), Later{});
   }
-  void after(Duration delay, std::function<void()> what) { at(now_ + delay, std::move(what)); }
+  void after(Duration delay, Action what) { at(now_ + delay, std::move(what)); }
 
   /// Runs everything up to and including `until`; then it is `until`. Beyond the cap nothing runs.
   void run_until(TimePoint until) {
@@ -31,7 +31,9 @@ class EventQueue {
       events_.pop_back();
       now_ = event.when;
       ++events_run_;
-      event.what();
+      Action what = std::move(actions_[event.action]);
+      free_.push_back(event.action);
+      what();
     }
     now_ = until;
   }
@@ -45,7 +47,7 @@ class EventQueue {
   struct Event {
     TimePoint when;
     std::uint64_t number;
-    std::function<void()> what;
+    std::size_t action;  // an index of actions_
   };
   struct Later {
     bool operator()(const Event& a, const Event& b) const {
@@ -53,11 +55,24 @@ class EventQueue {
     }
   };
 
+  std::size_t keep(Action what) {
+    if (free_.empty()) {
+      actions_.push_back(std::move(what));
+      return actions_.size() - 1;
+    }
+    const std::size_t place = free_.back();
+    free_.pop_back();
+    actions_[place] = std::move(what);
+    return place;
+  }
+
   TimePoint now_{};
   std::uint64_t next_number_ = 0;
   std::uint64_t events_run_ = 0;
   std::uint64_t events_max_ = std::numeric_limits<std::uint64_t>::max();
-  std::vector<Event> events_;  // a heap
+  std::vector<Event> events_;    // a heap
+  std::vector<Action> actions_;  // apart from it: what a heap moves should be small
+  std::vector<std::size_t> free_;
 };
 
 }  // namespace liminal::sim

@@ -394,7 +394,7 @@ bool Nemesis::hostile(std::size_t) {
 /// What another sent, as it was or with a bit changed, to whom it was or to somebody else.
 void Nemesis::forge_frame(std::size_t from) {
   if (world_.overheard().empty()) return;
-  const auto& heard = *world_.overheard()[random_.below(world_.overheard().size())];
+  const auto& heard = world_.overheard()[random_.below(world_.overheard().size())];
   std::string header = heard.front(), frame = heard.back();
   auto& victim = on(some_host());
   if (random_.below(2) == 0) {
@@ -411,7 +411,7 @@ void Nemesis::forge_frame(std::size_t from) {
 /// every gate but the one that asks whose tie, spawn or deferred message that is.
 void Nemesis::forge_signals(std::size_t from) {
   if (world_.overheard().empty()) return;
-  const auto& heard = *world_.overheard()[random_.below(world_.overheard().size())];
+  const auto& heard = world_.overheard()[random_.below(world_.overheard().size())];
   const auto frame = wire::decode_session_frame(heard.back(), world_.now());
   if (!frame) return;
   const Pid me{world_.node(from).name(), local_incarnation(), Serial{1 + random_.below(8)}};

@@ -77,8 +77,8 @@ void World::BrokerListener::reached(FaultPoint point) {
   world_.broker_dying_ = true;
 }
 
-void World::broker_carry_out(const broker::Effects& effects, const std::string* held_frame) {
-  for (const auto& effect : effects) {
+void World::broker_carry_out(broker::Effects effects, const Message* held) {
+  for (auto& effect : effects) {
     if (broker_torn_ && broker_torn_->effects_left-- == 0) {
       const auto struck = std::exchange(broker_torn_, std::nullopt)->struck;
       trace("the broker is in the midst of its effects");
@@ -86,11 +86,11 @@ void World::broker_carry_out(const broker::Effects& effects, const std::string* 
       if (struck) struck();
     }
     if (broker_dying_) return;
-    if (const auto* send = std::get_if<broker::effect::Send>(&effect)) {
-      to_node(send->connection.value(), {send->bytes});
-    } else if (const auto* forward = std::get_if<broker::effect::Forward>(&effect)) {
-      check(held_frame != nullptr, "only on_data() forwards");
-      to_node(forward->connection.value(), {forward->header, *held_frame});
+    if (auto* send = std::get_if<broker::effect::Send>(&effect)) {
+      to_node(send->connection.value(), Message{std::move(send->bytes)});
+    } else if (auto* forward = std::get_if<broker::effect::Forward>(&effect)) {
+      check(held != nullptr, "only on_data() forwards");
+      to_node(forward->connection.value(), Message{std::move(forward->header), held->body()});
     } else {
       broker_did(effect);
     }

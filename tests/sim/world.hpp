@@ -23,6 +23,7 @@
 #include "node/remote/node_core.hpp"
 #include "node/scheduler/scheduler.hpp"
 #include "node/timeline/timeline_recorder.hpp"
+#include "tests/sim/action.hpp"
 #include "tests/sim/event_queue.hpp"
 
 namespace liminal::sim {
@@ -143,7 +144,7 @@ class World {
     bool plugged_ = false;      // its data connection takes nothing
     bool stalled_ = false;      // nothing on its data connection is read
     std::array<bool, 2> blocked_{};
-    std::array<std::vector<std::pair<std::uint64_t, std::function<void()>>>, 2> held_;
+    std::array<std::vector<std::pair<std::uint64_t, Action>>, 2> held_;
     unsigned loss_percent_ = 0;
     std::optional<Torn> torn_;
     std::set<Incarnation> lost_forever_;  // nothing of these may come any more
@@ -217,9 +218,26 @@ class World {
   void inject_attach(std::size_t node, std::uint64_t token);  // on its data connection
   /// Over its own sessions, in their order: from whom it is says the signal.
   void inject_signal(std::size_t node, Signal signal);
-  using Message = std::vector<std::string>;  // parts
+  /// One part, or two: a header and a body, which the broker moves on as it is. A copy shares it.
+  class Message {
+   public:
+    explicit Message(std::string only) : first_(std::move(only)) {}
+    Message(std::string header, std::shared_ptr<const std::string> body)
+        : first_(std::move(header)), body_(std::move(body)) {}
+    Message(std::string header, std::string body)
+        : Message(std::move(header), std::make_shared<const std::string>(std::move(body))) {}
+
+    [[nodiscard]] bool has_body() const { return body_ != nullptr; }
+    [[nodiscard]] const std::string& front() const { return first_; }
+    [[nodiscard]] const std::string& back() const { return body_ ? *body_ : first_; }
+    [[nodiscard]] const std::shared_ptr<const std::string>& body() const { return body_; }
+
+   private:
+    std::string first_;
+    std::shared_ptr<const std::string> body_;  // null: there is one part
+  };
   /// The latest frames that nodes sent: header and frame.
-  using SessionFrames = std::deque<std::shared_ptr<const Message>>;
+  using SessionFrames = std::deque<Message>;
   [[nodiscard]] const SessionFrames& overheard() const { return overheard_; }
   void overhear(bool on) { overhears_ = on; }
 
@@ -267,17 +285,19 @@ class World {
   std::uint64_t connect(std::size_t node, bool data);
   void close_from_node(std::uint64_t connection);
   bool sever(std::optional<std::uint64_t> connection);
-  void carry(std::uint64_t connection, Direction direction, std::function<void()> arrived);
+  void carry(std::uint64_t connection, Direction direction, Action arrived);
   void release_held(Node& node, Direction direction, Duration late);
   void to_broker(std::uint64_t connection, Message message);
   void to_node(std::uint64_t connection, Message message);
+  void hear(Node& owner, const Message& frame);
   void knock(std::uint64_t connection);
   [[nodiscard]] bool reaches_broker(const Connection& connection) const;
   void tell_broker_closed(std::uint64_t connection);
   template <class Event>
   void broker_handle(Event event);
   void broker_goes_on();
-  void broker_carry_out(const broker::Effects& effects, const std::string* held_frame);
+  /// `held`: what came on a data connection, and is to be forwarded.
+  void broker_carry_out(broker::Effects effects, const Message* held);
   void broker_did(const broker::Effect& effect);
   void lives(const NodeName& name, Incarnation incarnation, const char* what);
   void broker_sleep();
@@ -285,6 +305,8 @@ class World {
   [[nodiscard]] Duration delay(const Node& host);
   [[nodiscard]] Connection& at(std::uint64_t connection) { return connections_[connection - 1]; }
   void digest(const Message& message);
+  void digest_part(const std::string& part);
+  void digest_value(std::uint64_t value);
 
   Settings settings_;
   Random random_;

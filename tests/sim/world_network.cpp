@@ -55,25 +55,29 @@ Duration World::delay(const Node& host) {
   return delay;
 }
 
-void World::digest(const Message& message) {
-  const auto mix = [this](std::uint64_t value) {
-    digest_ = (digest_ ^ value) * 0x100000001B3ULL;
-    digest_ ^= digest_ >> 29;
-  };
-  mix(static_cast<std::uint64_t>(now().time_since_epoch().count()));
-  for (const std::string& part : message) {
-    mix(part.size());
-    const std::size_t end = std::min<std::size_t>(part.size(), 64);
-    for (std::size_t begin = 0; begin < end; begin += sizeof(std::uint64_t)) {
-      std::uint64_t word = 0;
-      std::memcpy(&word, part.data() + begin, std::min(sizeof word, end - begin));
-      mix(word);
-    }
+void World::digest_value(std::uint64_t value) {
+  digest_ = (digest_ ^ value) * 0x100000001B3ULL;
+  digest_ ^= digest_ >> 29;
+}
+
+void World::digest_part(const std::string& part) {
+  digest_value(part.size());
+  const std::size_t end = std::min<std::size_t>(part.size(), 64);
+  for (std::size_t begin = 0; begin < end; begin += sizeof(std::uint64_t)) {
+    std::uint64_t word = 0;
+    std::memcpy(&word, part.data() + begin, std::min(sizeof word, end - begin));
+    digest_value(word);
   }
 }
 
+void World::digest(const Message& message) {
+  digest_value(static_cast<std::uint64_t>(now().time_since_epoch().count()));
+  digest_part(message.front());
+  if (message.has_body()) digest_part(message.back());
+}
+
 /// In the order in which it was handed over.
-void World::carry(std::uint64_t id, Direction direction, std::function<void()> arrived) {
+void World::carry(std::uint64_t id, Direction direction, Action arrived) {
   Connection& connection = at(id);
   Node& host = *nodes_[connection.node];
   const bool stuck = host.blocked_[of(direction)] ||
@@ -183,22 +187,21 @@ void World::to_broker(std::uint64_t id, Message message) {
   const Connection& connection = at(id);
   if (connection.severed || !connection.open_at_node) return;
   digest(message);
-  auto shared = std::make_shared<const Message>(std::move(message));
-  if (overhears_ && shared->size() == 2) {
-    overheard_.push_back(shared);
+  if (overhears_ && message.has_body()) {
+    overheard_.push_back(message);
     if (overheard_.size() > kOverheardMax) overheard_.pop_front();
   }
-  carry(id, Direction::kToBroker, [this, id, message = std::move(shared)] {
+  carry(id, Direction::kToBroker, [this, id, message = std::move(message)]() mutable {
     if (at(id).severed || !reaches_broker(at(id))) return;
-    broker_handle([this, id, message] {
+    broker_handle([this, id, message = std::move(message)] {
       const ConnectionId from{id};
-      if (message->size() == 1) {
-        broker_carry_out(
-            broker_->on_control(from, "sim:" + std::to_string(id), message->front(), now()),
-            nullptr);
+      if (message.has_body()) {
+        broker_carry_out(broker_->on_data(from, message.front(), message.back().size(), now()),
+                         &message);
       } else {
-        broker_carry_out(broker_->on_data(from, message->front(), message->back().size(), now()),
-                         &message->back());
+        broker_carry_out(
+            broker_->on_control(from, "sim:" + std::to_string(id), message.front(), now()),
+            nullptr);
       }
     });
   });
@@ -209,27 +212,28 @@ void World::to_node(std::uint64_t id, Message message) {
   const Connection& connection = at(id);
   if (connection.severed || !connection.open_at_broker) return;
   digest(message);
-  carry(id, Direction::kToNode,
-        [this, id, message = std::make_shared<const Message>(std::move(message))] {
-          if (at(id).severed || !at(id).open_at_node) return;
-          Node& owner = *nodes_[at(id).node];
-          owner.handle([this, id, &owner, message] {
-            const Connection& then = at(id);
-            if (!then.open_at_node) return;
-            if (message->size() == 2) {
-              const auto spoiling = spoiled_.extract(owner.index_);
-              const bool spoils = !spoiling.empty();
-              if (spoils && spoiling.mapped()) spoiling.mapped()();
-              owner.hear(message->front(), spoils
-                                               ? spoiled(message->back(), now(), random_.below(4))
-                                               : message->back());
-            } else if (then.data) {
-              owner.carry_out(owner.core_.on_data_control(message->front(), now()));
-            } else {
-              owner.carry_out(owner.core_.on_control(message->front(), now()));
-            }
-          });
-        });
+  carry(id, Direction::kToNode, [this, id, message = std::move(message)]() mutable {
+    if (at(id).severed || !at(id).open_at_node) return;
+    Node& owner = *nodes_[at(id).node];
+    owner.handle([this, id, &owner, message = std::move(message)] {
+      const Connection& then = at(id);
+      if (!then.open_at_node) return;
+      if (message.has_body()) {
+        hear(owner, message);
+      } else if (then.data) {
+        owner.carry_out(owner.core_.on_data_control(message.front(), now()));
+      } else {
+        owner.carry_out(owner.core_.on_control(message.front(), now()));
+      }
+    });
+  });
+}
+
+void World::hear(Node& owner, const Message& message) {
+  const auto spoiling = spoiled_.extract(owner.index_);
+  if (spoiling.empty()) return owner.hear(message.front(), message.back());
+  if (spoiling.mapped()) spoiling.mapped()();
+  owner.hear(message.front(), spoiled(message.back(), now(), random_.below(4)));
 }
 
 // --- faults ---
@@ -272,13 +276,13 @@ void World::lose(std::size_t node, unsigned percent) {
 
 void World::inject_control(std::size_t node, std::string bytes) {
   Node& sender = *nodes_[node];
-  if (sender.alive_ && sender.control_) to_broker(*sender.control_, {std::move(bytes)});
+  if (sender.alive_ && sender.control_) to_broker(*sender.control_, Message{std::move(bytes)});
 }
 
 void World::inject_attach(std::size_t node, std::uint64_t token) {
   Node& sender = *nodes_[node];
   if (!sender.alive_ || !sender.data_) return;
-  to_broker(*sender.data_, {wire::encode(ControlFrame{control::Attach{token}})});
+  to_broker(*sender.data_, Message{wire::encode(ControlFrame{control::Attach{token}})});
 }
 
 void World::inject_signal(std::size_t node, Signal signal) {
@@ -291,7 +295,7 @@ void World::inject_signal(std::size_t node, Signal signal) {
 void World::inject_data(std::size_t node, std::string header, std::string frame) {
   Node& sender = *nodes_[node];
   if (!sender.alive_ || !sender.data_) return;
-  to_broker(*sender.data_, {std::move(header), std::move(frame)});
+  to_broker(*sender.data_, Message{std::move(header), std::move(frame)});
 }
 
 }  // namespace liminal::sim

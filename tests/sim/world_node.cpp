@@ -216,11 +216,11 @@ void World::Node::carry_out(NodeCore::Effects effects) {
             if (data_) world_.close_from_node(*data_);
             data_.reset();
           } else if constexpr (std::is_same_v<Effect, node_effect::SendControl>) {
-            if (control_) world_.to_broker(*control_, {std::move(e.bytes)});
+            if (control_) world_.to_broker(*control_, Message{std::move(e.bytes)});
           } else if constexpr (std::is_same_v<Effect, node_effect::SendOnData>) {
-            if (data_) world_.to_broker(*data_, {std::move(e.bytes)});
+            if (data_) world_.to_broker(*data_, Message{std::move(e.bytes)});
           } else if constexpr (std::is_same_v<Effect, node_effect::SendFrame>) {
-            if (data_) world_.to_broker(*data_, {std::move(e.header), std::move(e.frame)});
+            if (data_) world_.to_broker(*data_, Message{std::move(e.header), std::move(e.frame)});
           } else if constexpr (std::is_same_v<Effect, node_effect::Deliver>) {
             deliver(std::move(e.signal));
           } else if constexpr (std::is_same_v<Effect, node_effect::CertifyTurn>) {
