@@ -17,7 +17,8 @@ constexpr std::uint64_t kItemsUnacknowledgedMax = 64;
 
 static_assert(Session::kFrameItemsMax <= wire::kFrameItemsMax);
 
-// Room made at once for the items of a frame; most frames need no more.
+// Room made for the items of a frame: first for as many as most have, then for some, then for all.
+constexpr std::size_t kItemsReservedFirst = 2;
 constexpr std::size_t kItemsReserved = 16;
 
 /// What an item adds to its frame, nearly. Texts of signals count here though they need no credit:
@@ -301,8 +302,10 @@ void Session::fill(SessionFrame& frame) {
       to_resend_ = 1;
       resend_from_ = std::prev(sent_.end());
     }
-    if (frame.items.size() == frame.items.capacity())
-      frame.items.reserve(frame.items.empty() ? kItemsReserved : kFrameItemsMax);
+    if (const std::size_t room = frame.items.capacity(); frame.items.size() == room)
+      frame.items.reserve(room == 0               ? kItemsReservedFirst
+                          : room < kItemsReserved ? kItemsReserved
+                                                  : kFrameItemsMax);
     bytes += frame_bytes(*resend_from_);
     frame.items.push_back(*resend_from_);
     ++resend_from_;

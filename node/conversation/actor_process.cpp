@@ -6,6 +6,16 @@
 #include "common/base/fault_point.hpp"
 
 namespace liminal {
+namespace {
+
+/// What throws while it is away loses it.
+ConversationContext take_draft(ConversationRecord& record) {
+  ConversationContext draft = *std::move(record.draft);
+  record.draft.reset();
+  return draft;
+}
+
+}  // namespace
 
 void decide(ConversationRecord& record, std::uint64_t number, const Input& input, TimePoint now) {
   static_assert(std::is_nothrow_move_constructible_v<ConversationContext> &&
@@ -13,12 +23,13 @@ void decide(ConversationRecord& record, std::uint64_t number, const Input& input
                     std::is_nothrow_move_assignable_v<std::vector<Effect>>,
                 "the second half of a decision must not throw");
   if (!record.draft) record.draft = record.state;
-  ConversationContext draft = *std::exchange(record.draft, std::nullopt);
+  ConversationContext draft = take_draft(record);
   Step decided = record.decide(std::move(draft), input, now);
   std::optional<ConversationState> shown;
   if (record.published != decided.next.revision) shown = snapshot_of(decided.next);
 
-  record.draft = std::exchange(record.state, std::move(decided.next));
+  record.draft.emplace(std::move(record.state));
+  record.state = std::move(decided.next);
   record.effects = std::move(decided.effects);
   record.decided = number;
   record.published = record.state.revision;
@@ -30,8 +41,8 @@ void decide(ConversationRecord& record, std::uint64_t number, const Input& input
 }
 
 void catch_up(ConversationRecord& record, const Input& input, TimePoint now) {
-  ConversationContext behind = *std::exchange(record.draft, std::nullopt);
-  record.draft = record.decide(std::move(behind), input, now).next;
+  ConversationContext behind = take_draft(record);
+  record.draft.emplace(record.decide(std::move(behind), input, now).next);
 }
 
 bool decide_without_actor(ConversationRecord& record, std::uint64_t number, const Input& input,

@@ -25,7 +25,7 @@ namespace liminal {
 /// when it is told that they are there; while there is no actor, all of it is that process's.
 struct ConversationRecord {
   /// Pure, as step() is: called twice with the same arguments it decides the same.
-  using Decide = std::function<Step(ConversationContext, const Input&, TimePoint)>;
+  using Decide = std::function<Step(ConversationContext&&, const Input&, TimePoint)>;
 
   ConversationContext state;
   std::shared_ptr<ConversationCell> cell;

@@ -10,6 +10,8 @@ namespace {
 
 // Sends and answers that one conversation tells its timeline of; the rest is counted.
 constexpr std::uint64_t kRoutineNotesMax = 1000;
+// Few inputs have more.
+constexpr std::size_t kEffectsReserved = 3;
 
 }  // namespace
 
@@ -95,6 +97,7 @@ ConversationContext::ConversationContext(ConversationId the_id,
 
 Step step(ConversationContext context, const Input& input, TimePoint now) {
   std::vector<Effect> effects;
+  effects.reserve(kEffectsReserved);
   std::visit(Decision{context, effects, now}, input);
   return {std::move(context), std::move(effects)};
 }

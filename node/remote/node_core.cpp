@@ -42,10 +42,13 @@ Pid NodeCore::outside(Pid pid) const {
 
 NodeCore::Peer& NodeCore::open_peer(Incarnation incarnation, const NodeName& name,
                                     MembershipVersion seen_at) {
+  // each frame asks: nothing is made for a peer that is there
+  const auto at = peers_.lower_bound(incarnation);
+  if (at != peers_.end() && at->first == incarnation) return at->second;
   return peers_
-      .try_emplace(incarnation,
+      .try_emplace(at, incarnation,
                    Peer{name, Session{SessionNumber{1}, settings_.session}, RemoteTies{}, seen_at})
-      .first->second;
+      ->second;
 }
 
 NodeCore::Peer* NodeCore::peer_for(const Pid& to) {
@@ -401,8 +404,10 @@ NodeCore::Effects NodeCore::flush(TimePoint now) {
     const auto found = peers_.find(incarnation);
     if (found == peers_.end()) continue;
     auto& [name, session, ties, seen_at, deferrals] = found->second;
+    const auto frames = session.collect(now, settings_.frames_per_flush_max);
+    if (frames.empty()) continue;
     const std::string header = wire::encode(RouteTo{name, incarnation});
-    for (const auto& frame : session.collect(now, settings_.frames_per_flush_max)) {
+    for (const auto& frame : frames) {
       fault_point(FaultPoint::kSessionCollected);
       effects.push_back(SendFrame{header, wire::encode(frame, now)});
     }
