@@ -81,7 +81,7 @@ std::optional<signal::Send> Reassembly::take(const item::Chunk& chunk) {
   const std::size_t needed = transfer.bytes.size() + chunk.bytes.size();
   if (transfer.bytes.capacity() < needed)
     transfer.bytes.reserve(
-        static_cast<std::size_t>(std::min<std::uint64_t>(transfer.payload_bytes, 2 * needed)));
+        static_cast<std::size_t>(std::min<std::uint64_t>(transfer.payload_bytes, 4 * needed)));
   transfer.bytes.append(chunk.bytes.view());
   if (transfer.bytes.size() < transfer.payload_bytes) return std::nullopt;
 

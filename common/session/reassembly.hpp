@@ -17,8 +17,8 @@ namespace liminal {
 /// The receiving half of all transfers of a session.
 ///
 /// Room is granted in the order of the offers, as long as the payloads that are granted and not yet
-/// whole take no more than `granted_bytes_max`. Memory is taken as chunks come, never because of a
-/// promise.
+/// whole take no more than `granted_bytes_max`. Memory is taken as chunks come, at most four times
+/// what came, never because of a promise.
 ///
 /// Errors: a peer's mistakes are found by a Trial before anything is done; the functions that do it
 /// take only what a Trial has passed.

@@ -129,10 +129,13 @@ class ValueCollector {
   [[nodiscard]] const char* other(std::uint64_t size, const char* what) const {
     return has(size) ? what : kIncomplete;
   }
-  const char* add(Reader::Value value) {
-    if (values_.empty() && value.type != Type::kArray) return "not an array";
-    if (values_.size() == 1 && value.type != Type::kUint) return "no protocol version";
-    if (values_.size() == Reader::kValuesMax) return "too many values";
+  const char* add(const Reader::Value& value) {
+    const std::size_t before = values_.size();
+    if (before < 2 || before == Reader::kValuesMax) [[unlikely]] {
+      if (before == Reader::kValuesMax) return "too many values";
+      if (before == 0 && value.type != Type::kArray) return "not an array";
+      if (before == 1 && value.type != Type::kUint) return "no protocol version";
+    }
     values_.push_back(value);
     return nullptr;
   }

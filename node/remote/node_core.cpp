@@ -246,7 +246,7 @@ NodeCore::Effects NodeCore::on_frame(std::string_view header, std::string_view b
                                            Error{Errc::kPeerUnreachable, "the node is leaving"}});
       continue;
     }
-    effects.push_back(Deliver{std::move(signal)});
+    effects.emplace_back(Deliver{std::move(signal)});
   }
   return effects;
 }

@@ -23,9 +23,9 @@ class MailQueue {
  public:
   [[nodiscard]] bool empty() const noexcept { return head_ == mails_.size(); }
 
-  void push(std::uint64_t number, Mail mail) {
+  void push(std::uint64_t number, Mail&& mail) {
     make_room();
-    mails_.push_back({number, std::move(mail)});
+    mails_.emplace_back(number, std::move(mail));
   }
 
   /// REQUIRES of both: not empty.
@@ -55,6 +55,8 @@ class MailQueue {
 
  private:
   struct Numbered {
+    Numbered(std::uint64_t the_number, Mail&& the_mail)
+        : number(the_number), mail(std::move(the_mail)) {}
     std::uint64_t number;
     Mail mail;
   };
@@ -85,7 +87,7 @@ class Mailbox {
     return others_.empty() && (holds_envelopes_ || envelopes_.empty());
   }
 
-  void push(Mail mail) {
+  void push(Mail&& mail) {
     const bool is_envelope = std::holds_alternative<message::Received>(mail.message);
     (is_envelope ? envelopes_ : others_).push(++pushed_, std::move(mail));
   }

@@ -62,7 +62,7 @@ ProcessPtr Scheduler::Impl::make(std::unique_ptr<Process> handler) {
                                           settings.mailbox);
 }
 
-void Scheduler::Impl::route(Signal signal) {
+void Scheduler::Impl::route(Signal&& signal) {
   const Pid& to = to_of(signal);
   if (!to.is_local()) {
     forward_(std::move(signal));

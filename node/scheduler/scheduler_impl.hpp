@@ -37,7 +37,7 @@ class Scheduler::Impl {
   void make_runnable(ProcessPtr process) { run_queue.push(std::move(process)); }
 
   /// To wherever it is meant for; answers where that is gone.
-  void route(Signal signal);
+  void route(Signal&& signal);
   /// kTaken, or why not; `arrival` is then untouched.
   InQueue::Put put(Serial serial, Arrival&& arrival);
   /// What a process that is gone has to say to what came too late for it.
