@@ -22,6 +22,16 @@ class HostsTest : public ::testing::Test {
   }
 };
 
+/// Skips them where cables cannot be made bad as well.
+class BadCablesTest : public HostsTest {
+ protected:
+  void SetUp() override {
+    HostsTest::SetUp();
+    if (IsSkipped()) return;
+    if (const auto reason = HostNetwork::why_no_impairment()) GTEST_SKIP() << *reason;
+  }
+};
+
 /// Runs until it is destroyed. The broker is on host `hub`, commands run on host `desk`, and each
 /// name given is a host with place for the node of that name.
 class HostCluster {

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <set>
+#include <stdexcept>
 #include <string>
 
 #include "tests/hosts/host_cluster.hpp"
@@ -136,21 +137,30 @@ TEST_F(HostNetworkTest, NothingIsLeftOfARunThatWasKilled) {
       HostNetwork network{{"a", "b"}};
       Process on_a{network.on("a", {"/bin/cat"}), {.more_input = true}};
       Process on_b{network.on("b", {"/bin/cat"}), {.more_input = true}};
-      const pid_t pids[] = {on_a.pid(), on_b.pid()};
+      pid_t pids[] = {on_a.pid(), on_b.pid(), on_b.pid()};
+      if (!HostNetwork::why_no_impairment()) {
+        network.delay("a", 1ms);
+        for (const auto& child : children_of(::getpid())) {
+          if (child.name.starts_with("liminal-bad")) pids[2] = child.pid;
+        }
+        if (pids[2] == pids[1]) throw std::runtime_error{"no program is in the cable"};
+      }
       if (::write(ends[1], pids, sizeof pids) == sizeof pids) ::pause();
     } catch (...) {  // nothing but an end of ours may leave this copy of the test
     }
     ::_exit(1);
   }
-  ::close(ends[1]);  // so that its end is seen
-  pid_t pids[2] = {};
+  ::close(ends[1]);    // so that its end is seen
+  pid_t pids[3] = {};  // of what ran on the hosts, and of the program in a cable
   ASSERT_EQ(::read(ends[0], pids, sizeof pids), static_cast<ssize_t>(sizeof pids));
   ::kill(run, SIGKILL);
   ASSERT_EQ(::waitpid(run, nullptr, 0), run);
   // With its processes gone nothing holds a namespace, and the kernel takes all of it back.
   EXPECT_TRUE(eventually([&] {
     for (const auto& process : all_processes()) {
-      if ((process.pid == pids[0] || process.pid == pids[1]) && process.state != 'Z') return false;
+      for (const pid_t pid : pids) {
+        if (process.pid == pid && process.state != 'Z') return false;
+      }
     }
     return true;
   }));
