@@ -1,0 +1,202 @@
+// Networks that are slow, uneven or out of order: beats, leases and sessions work as on a good one,
+// and a death is told as soon as the way allows.
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "tests/hosts/host_cluster.hpp"
+#include "tests/system/cluster.hpp"
+
+namespace liminal::test {
+namespace {
+
+const HostCluster::Words kServices{"echo=echo", "slow=exec:sleep 600"};
+
+class SlowNetworkTest : public BadCablesTest {
+ protected:
+  /// Node b joins over the network as it is then, and works on a request to the end.
+  struct Scene {
+    HostCluster cluster;
+    explicit Scene(const HostCluster::Words& broker_options = {})
+        : cluster{{"b"}, broker_options} {}
+    std::string incarnation;
+    std::unique_ptr<Process> waiting;
+    std::vector<std::unique_ptr<EchoTalk>> talks;
+
+    void begin(int conversations) {
+      const auto began = SteadyClock::now();
+      cluster.add_node("b", kServices);
+      const auto joined = SteadyClock::now();
+      incarnation = cluster.told_of("b", "incarnation");
+      waiting = cluster.ask_slow("b");
+      for (int i = 0; i < conversations; ++i) {
+        talks.push_back(std::make_unique<EchoTalk>(cluster));
+      }
+      const auto asked = SteadyClock::now();
+      for (const auto& talk : talks) talk->say(1);
+      for (const auto& talk : talks) talk->read_all();
+      std::printf("joined within %.0f ms, first reply within %.0f ms\n", ms_between(began, joined),
+                  ms_between(asked, SteadyClock::now()));
+    }
+    /// Requests in all conversations; each reply must be the next request's.
+    void talk_for(Milliseconds duration) {
+      const auto until = SteadyClock::now() + duration;
+      do {
+        for (const auto& talk : talks) talk->say(20);
+        for (const auto& talk : talks) talk->read_all();
+      } while (SteadyClock::now() < until && !HasFatalFailure());
+    }
+    int said() const {
+      int all = 0;
+      for (const auto& talk : talks) all += talk->said();
+      return all;
+    }
+    void finish() {
+      for (const auto& talk : talks) talk->finish();
+      talks.clear();
+    }
+    /// Nobody was declared dead, and all that was there still is.
+    bool nobody_lost() {
+      const bool lost =
+          cluster.told_of("b", "incarnation") != incarnation || !waiting->running() ||
+          times_said(cluster.node("b"), "fenced") + times_said(cluster.broker(), " is down") != 0;
+      if (lost) print_logs();
+      return !lost;
+    }
+    int suspicions() { return times_said(cluster.broker(), " is suspect"); }
+    void print_logs() {
+      std::printf("node b: %s\nbroker: %s\nthe waiting one: %s\n", cluster.node("b").log().c_str(),
+                  cluster.broker().log().c_str(), waiting->log().c_str());
+    }
+  };
+};
+
+struct Slowness {
+  const char* name;
+  Impairment each_way;
+  bool suspicious;  // whether a suspicion or two is nothing to wonder at
+};
+
+class SlownessTest : public SlowNetworkTest, public ::testing::WithParamInterface<Slowness> {};
+
+TEST_P(SlownessTest, NodesJoinRequestsAreAnsweredInOrderAndNobodyDies) {
+  EXPECT_TRUE(best_of_three([] {
+    Scene scene;
+    scene.cluster.network().impair("hub", GetParam().each_way);
+    scene.begin(2);
+    scene.talk_for(2s);
+    std::printf("%d requests, %d suspicions\n", scene.said(), scene.suspicions());
+    const auto began = SteadyClock::now();
+    scene.talks[0]->say(1);
+    scene.talks[0]->read_all();
+    EXPECT_GE(ms_between(began, SteadyClock::now()), 4 * to_ms(GetParam().each_way.delay));
+    scene.finish();
+    return scene.nobody_lost() && (GetParam().suspicious || scene.suspicions() == 0);
+  }));
+}
+INSTANTIATE_TEST_SUITE_P(
+    Of, SlownessTest,
+    ::testing::Values(
+        Slowness{"ThirtyToEightyMs", {.delay = 30ms, .jitter = 50ms}, false},
+        Slowness{"TwoHundredToTwoHundredAndFiftyMs", {.delay = 200ms, .jitter = 50ms}, true}),
+    [](const auto& each) { return std::string{each.param.name}; });
+
+TEST_F(SlowNetworkTest, FourTenthsOfASecondAndLossInOneDirectionKillNobody) {
+  EXPECT_TRUE(best_of_three([] {
+    Scene scene;
+    scene.cluster.network().impair("b", {});
+    scene.begin(3);
+    scene.cluster.network().impair("b", {}, {.delay = 400ms, .loss_percent = 5});
+    scene.talk_for(8s);
+    const auto counts = scene.cluster.network().counts("b");
+    std::printf("%d requests, %d suspicions, %llu frames lost\n", scene.said(), scene.suspicions(),
+                static_cast<unsigned long long>(counts.from_host.lost));
+    EXPECT_GT(counts.from_host.lost, 0u);
+    scene.cluster.network().impair("b", {});
+    scene.finish();
+    return scene.nobody_lost();
+  }));
+}
+
+TEST_F(SlowNetworkTest, OutOfOrderAndTwiceIsNothingLostAndNothingDoubled) {
+  EXPECT_TRUE(best_of_three([] {
+    Scene scene;
+    const Impairment disorder{.delay = 5ms,
+                              .jitter = 5ms,
+                              .reorder_percent = 10,
+                              .reorder_by = 10ms,
+                              .duplicate_percent = 10};
+    for (const std::string host : {"b", "desk"}) scene.cluster.network().impair(host, disorder);
+    scene.begin(5);
+    scene.talk_for(2s);
+    for (const std::string host : {"b", "desk"}) {
+      const auto counts = scene.cluster.network().counts(host);
+      for (const auto& way : {counts.to_host, counts.from_host}) {
+        EXPECT_GT(way.reordered, 10u);
+        EXPECT_GT(way.duplicated, 10u);
+        EXPECT_EQ(way.refused, 0u);
+      }
+    }
+    std::printf("%d requests\n", scene.said());
+    scene.finish();
+    return scene.nobody_lost();
+  }));
+}
+
+// The closing has one way to go to the broker, the verdict one to the receiver.
+TEST_F(SlowNetworkTest, AKilledNodeIsToldAfterTheGraceAndTwoWays) {
+  constexpr double kGraceMs = 500;
+  constexpr double kWayMs = 200;
+  EXPECT_TRUE(best_of_three([] {
+    HostCluster cluster{{"b"}};
+    cluster.network().delay("hub", 200ms);
+    cluster.add_node("b", kServices);
+    const auto ask = cluster.ask_slow("b");
+    const auto killed = cluster.node("b").signal(SIGKILL);
+    const std::string told = ask->line();
+    const double took = ms_between(killed, SteadyClock::now());
+    std::printf("told after %.1f ms\n", took);
+    EXPECT_NE(told.find("\"source\":\"connection closed\""), std::string::npos) << told;
+    EXPECT_GE(took, kGraceMs + 2 * kWayMs);
+    return took <= kGraceMs + 2 * kWayMs + 250 * kSlack;
+  }));
+}
+
+/// A way that takes longer from one frame to the next, with TCP's estimate of what it was. What is
+/// under way is then sent again in vain, and nothing else until the first acknowledgement: an echo
+/// needs three of the new ways and some beats, not two.
+struct Jump {
+  const char* name;
+  Milliseconds each_way;
+  HostCluster::Words options;
+};
+
+class SuddenlySlowTest : public SlowNetworkTest, public ::testing::WithParamInterface<Jump> {};
+
+TEST_P(SuddenlySlowTest, IsSuspectButNotDead) {
+  EXPECT_TRUE(best_of_three([] {
+    Scene scene{GetParam().options};
+    scene.cluster.network().impair("b", {});
+    scene.begin(1);
+    scene.talk_for(200ms);
+    scene.cluster.network().delay("b", GetParam().each_way);
+    scene.talks[0]->say(20);
+    keep_it_so(4s + GetParam().each_way);
+    scene.cluster.network().impair("b", {});
+    const bool alive = scene.nobody_lost();
+    if (alive) scene.finish();
+    return alive && scene.cluster.eventually_is("b", "joined");
+  }));
+}
+INSTANTIATE_TEST_SUITE_P(
+    By, SuddenlySlowTest,
+    ::testing::Values(Jump{"FourTenthsOfASecondByDefault", 400ms, {}},
+                      Jump{"ASecondWithABoundOfSix", 1s, {"--down-after", "6s"}}),
+    [](const auto& each) { return std::string{each.param.name}; });
+
+}  // namespace
+}  // namespace liminal::test
