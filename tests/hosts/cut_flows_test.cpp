@@ -102,10 +102,6 @@ TEST_F(CutFlowsTest, OfDataAloneIsNoticedAndWhatIsUnderWayIsAnsweredOverAnother)
       [](Scene& scene) { scene.cluster.network().cut_connection(scene.data); });
 }
 
-TEST_F(CutFlowsTest, OfDataTowardTheNodeAloneIsNoticedAsSoon) {
-  expect_data_replaced_after([](Scene& scene) { scene.cluster.network().cut_to_host(scene.data); });
-}
-
 // Requests arrive, and their replies do not: what is heard meanwhile only puts the question off.
 TEST_F(CutFlowsTest, OfDataFromTheNodeAloneIsNoticedAsSoon) {
   expect_data_replaced_after(

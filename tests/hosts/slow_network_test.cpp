@@ -32,15 +32,14 @@ class SlowNetworkTest : public BadCablesTest {
       cluster.add_node("b", kServices);
       const auto joined = SteadyClock::now();
       incarnation = cluster.told_of("b", "incarnation");
-      waiting = cluster.ask_slow("b");
       for (int i = 0; i < conversations; ++i) {
         talks.push_back(std::make_unique<EchoTalk>(cluster));
+        talks.back()->say(1);
       }
-      const auto asked = SteadyClock::now();
-      for (const auto& talk : talks) talk->say(1);
+      waiting = cluster.ask_slow("b");  // its connecting takes as long as theirs
       for (const auto& talk : talks) talk->read_all();
-      std::printf("joined within %.0f ms, first reply within %.0f ms\n", ms_between(began, joined),
-                  ms_between(asked, SteadyClock::now()));
+      std::printf("joined within %.0f ms, first replies within %.0f ms\n",
+                  ms_between(began, joined), ms_between(joined, SteadyClock::now()));
     }
     /// Requests in all conversations; each reply must be the next request's.
     void talk_for(Milliseconds duration) {
@@ -87,7 +86,7 @@ TEST_P(SlownessTest, NodesJoinRequestsAreAnsweredInOrderAndNobodyDies) {
   EXPECT_TRUE(best_of_three([] {
     Scene scene;
     scene.cluster.network().impair("hub", GetParam().each_way);
-    scene.begin(2);
+    scene.begin(1);
     scene.talk_for(2s);
     std::printf("%d requests, %d suspicions\n", scene.said(), scene.suspicions());
     const auto began = SteadyClock::now();
@@ -150,10 +149,10 @@ TEST_F(SlowNetworkTest, OutOfOrderAndTwiceIsNothingLostAndNothingDoubled) {
 // The closing has one way to go to the broker, the verdict one to the receiver.
 TEST_F(SlowNetworkTest, AKilledNodeIsToldAfterTheGraceAndTwoWays) {
   constexpr double kGraceMs = 500;
-  constexpr double kWayMs = 200;
+  constexpr double kWayMs = 100;
   EXPECT_TRUE(best_of_three([] {
     HostCluster cluster{{"b"}};
-    cluster.network().delay("hub", 200ms);
+    cluster.network().delay("hub", 100ms);
     cluster.add_node("b", kServices);
     const auto ask = cluster.ask_slow("b");
     const auto killed = cluster.node("b").signal(SIGKILL);
@@ -166,37 +165,24 @@ TEST_F(SlowNetworkTest, AKilledNodeIsToldAfterTheGraceAndTwoWays) {
   }));
 }
 
-/// A way that takes longer from one frame to the next, with TCP's estimate of what it was. What is
-/// under way is then sent again in vain, and nothing else until the first acknowledgement: an echo
-/// needs three of the new ways and some beats, not two.
-struct Jump {
-  const char* name;
-  Milliseconds each_way;
-  HostCluster::Words options;
-};
-
-class SuddenlySlowTest : public SlowNetworkTest, public ::testing::WithParamInterface<Jump> {};
-
-TEST_P(SuddenlySlowTest, IsSuspectButNotDead) {
+// TCP knows only the short way then: what is under way is sent again in vain, and nothing else
+// until the first acknowledgement. So an echo needs more than two of the new ways: see "Networks
+// that become slow" in docs/operations.md.
+TEST_F(SlowNetworkTest, AWayThatSuddenlyTakesFourTenthsOfASecondIsNoDeath) {
   EXPECT_TRUE(best_of_three([] {
-    Scene scene{GetParam().options};
+    Scene scene;
     scene.cluster.network().impair("b", {});
     scene.begin(1);
     scene.talk_for(200ms);
-    scene.cluster.network().delay("b", GetParam().each_way);
+    scene.cluster.network().delay("b", 400ms);
     scene.talks[0]->say(20);
-    keep_it_so(4s + GetParam().each_way);
+    keep_it_so(4s);  // a verdict would come after 3 s
     scene.cluster.network().impair("b", {});
     const bool alive = scene.nobody_lost();
     if (alive) scene.finish();
     return alive && scene.cluster.eventually_is("b", "joined");
   }));
 }
-INSTANTIATE_TEST_SUITE_P(
-    By, SuddenlySlowTest,
-    ::testing::Values(Jump{"FourTenthsOfASecondByDefault", 400ms, {}},
-                      Jump{"ASecondWithABoundOfSix", 1s, {"--down-after", "6s"}}),
-    [](const auto& each) { return std::string{each.param.name}; });
 
 }  // namespace
 }  // namespace liminal::test
