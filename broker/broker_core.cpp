@@ -82,8 +82,9 @@ BrokerCore::BrokerCore(Settings settings, Random random, TimePoint now)
                  now) {}
 
 Effects BrokerCore::on_control(ConnectionId connection, std::string_view peer_address,
-                               std::string_view bytes, TimePoint now) {
+                               std::string_view bytes, TimePoint now, Line line) {
   move_time_to(now);
+  if (line == Line::kClosed) gone_ = connection;
   auto frame = wire::decode_control(bytes);
   if (!frame) {
     on_undecodable(connection, bytes, frame.error());
@@ -92,7 +93,16 @@ Effects BrokerCore::on_control(ConnectionId connection, std::string_view peer_ad
   std::visit(
       [&](auto& decoded) {
         using Frame = std::decay_t<decltype(decoded)>;
+        constexpr bool is_for_an_answer = std::is_same_v<Frame, control::Attach> ||
+                                          std::is_same_v<Frame, control::StatusQuery> ||
+                                          std::is_same_v<Frame, control::TimelineQuery> ||
+                                          std::is_same_v<Frame, control::ConversationsQuery>;
+        if (is_for_an_answer && line == Line::kClosed) {
+          ++counters_.ignored_control;
+          return;
+        }
         if constexpr (std::is_same_v<Frame, control::Join>) {
+          if (line == Line::kClosed) return on_late_join(connection, peer_address, decoded);
           on_frame(connection, peer_address, decoded);
         } else if constexpr (std::is_same_v<Frame, control::StatusQuery>) {
           answer(connection, status(now_));
@@ -116,15 +126,16 @@ Effects BrokerCore::on_control(ConnectionId connection, std::string_view peer_ad
 }
 
 Effects BrokerCore::on_data(ConnectionId connection, std::string_view header,
-                            std::size_t frame_bytes, TimePoint now) {
+                            std::size_t frame_bytes, TimePoint now, Line line) {
   move_time_to(now);
+  if (line == Line::kClosed) gone_ = connection;
   const Binding* binding = binding_of(connection);
   if (binding == nullptr) {
     drop(DropCause::kUnknownSender);
     answer_unknown(connection);
     return take_effects();
   }
-  if (binding->role == Role::kReplaced) {
+  if (is_past(binding->role)) {
     drop(DropCause::kReplacedConnection);
     return take_effects();
   }
@@ -180,14 +191,13 @@ Effects BrokerCore::on_closed(ConnectionId connection, TimePoint now) {
   Node& node = node_of(*binding);
   switch (binding->role) {
     case Role::kControl:
-      node.control.reset();
-      detector_.connection_closed(node.member.incarnation, now_);
-      effects_.push_back(effect::ControlLost{node.member.name, node.member.incarnation});
+      lose_control(node);
       break;
     case Role::kData:
       node.data.reset();  // it opens another; its sessions send again what gets lost meanwhile
       break;
     case Role::kReplaced:
+    case Role::kLate:
       std::erase(node.replaced, connection);
       break;
   }
@@ -196,13 +206,26 @@ Effects BrokerCore::on_closed(ConnectionId connection, TimePoint now) {
 }
 
 Effects BrokerCore::on_given_up(ConnectionId connection, TimePoint now) {
-  std::optional<Incarnation> who;
-  if (const Binding* binding = binding_of(connection); binding && binding->role == Role::kControl) {
-    who = node_of(*binding).member.incarnation;
-  }
-  Effects effects = on_closed(connection, now);
-  if (who) detector_.closing_was_ours(*who);
-  return effects;
+  const Binding* binding = binding_of(connection);
+  if (binding == nullptr || binding->role != Role::kControl) return on_closed(connection, now);
+  move_time_to(now);
+  give_up_control(node_of(*binding));
+  return take_effects();
+}
+
+/// The grace begins.
+void BrokerCore::lose_control(Node& node) {
+  node.control.reset();
+  detector_.connection_closed(node.member.incarnation, now_);
+  effects_.push_back(effect::ControlLost{node.member.name, node.member.incarnation});
+}
+
+/// It takes nothing more, but what it sent before may be a leave. REQUIRES: it has one.
+void BrokerCore::give_up_control(Node& node) {
+  const ConnectionId connection = *node.control;
+  lose_control(node);
+  detector_.closing_was_ours(node.member.incarnation);
+  replace(node, connection, Role::kLate);
 }
 
 Effects BrokerCore::on_withheld(ConnectionId connection, TimePoint now) {
@@ -308,7 +331,7 @@ void BrokerCore::on_undecodable(ConnectionId connection, std::string_view bytes,
   const bool is_version = error.code == Errc::kUnsupportedVersion;
   bad_frame(connection, is_version ? BadFrameReason::kVersion : BadFrameReason::kMalformed,
             error.detail);
-  if (binding_of(connection) != nullptr) return;
+  if (binding_of(connection) != nullptr || connection == gone_) return;
   if (!strangers_.may_reply(connection, now_)) {
     ++counters_.replies_withheld;
     return;
@@ -329,10 +352,12 @@ const BrokerCore::Binding* BrokerCore::binding_of(ConnectionId connection) const
 }
 
 void BrokerCore::send(ConnectionId connection, const ControlFrame& frame) {
+  if (connection == gone_) return;
   effects_.push_back(effect::Send{connection, wire::encode(frame)});
 }
 
 void BrokerCore::answer(ConnectionId connection, const ControlFrame& frame) {
+  if (connection == gone_) return;
   effects_.push_back(effect::Send{connection, wire::encode(frame), true});
 }
 
@@ -348,6 +373,7 @@ void BrokerCore::refuse_join(ConnectionId connection, const control::Join& join,
 }
 
 void BrokerCore::answer_unknown(ConnectionId connection) {
+  if (connection == gone_) return;
   if (!strangers_.may_reply(connection, now_)) {
     ++counters_.replies_withheld;
     return;
@@ -369,6 +395,9 @@ void BrokerCore::drop(DropCause cause) { ++counters_.dropped[static_cast<std::si
 
 void BrokerCore::move_time_to(TimePoint now) { now_ = std::max(now_, now); }
 
-Effects BrokerCore::take_effects() { return std::exchange(effects_, {}); }
+Effects BrokerCore::take_effects() {
+  gone_.reset();
+  return std::exchange(effects_, {});
+}
 
 }  // namespace liminal::broker

@@ -38,12 +38,16 @@ enum class DropCause : std::uint8_t {
 inline constexpr std::size_t kDropCauses = 4;
 [[nodiscard]] std::string_view name_of(DropCause cause);
 
+/// Whether the connection that a message came on still stood when it was read. After a flood or a
+/// stall what a connection delivered may be read long after it closed.
+enum class Line : std::uint8_t { kOpen, kClosed };
+
 struct BrokerCounters {
   std::uint64_t forwarded = 0;
   std::uint64_t forwarded_bytes = 0;                          // of frames, headers excepted
   std::array<std::uint64_t, kDropCauses> dropped = {};        // by DropCause
   std::array<std::uint64_t, kBadFrameReasons> rejected = {};  // by BadFrameReason
-  std::uint64_t ignored_control = 0;  // valid frames of replaced connections
+  std::uint64_t ignored_control = 0;  // valid frames of replaced and closed connections
   std::uint64_t unknown_replies = 0;
   std::uint64_t replies_withheld = 0;  // Unknown and Refused beyond one per connection and second
   std::uint64_t joins = 0;             // announced
@@ -78,6 +82,10 @@ struct BrokerCounters {
 /// answered a beat that it was sent behind the claim, which refuses it, or has ended, which admits
 /// it. What the holder said before proves nothing: the claim may be its own node's, which fenced
 /// itself while this broker was stalled. An expected holder is waited for like any other.
+///
+/// A connection that has closed carries nothing: a join on it does not displace another one, nor
+/// does an attach, and no question on it is answered. What it delivered before counts all the same:
+/// frames are forwarded, echoes prove life, a leave is a leave.
 ///
 /// What nodes tell of conversations it keeps in Timelines, and shows to whoever asks; who asks for
 /// a cancellation is answered when the conversation's node has answered, or ended.
@@ -121,18 +129,19 @@ class BrokerCore {
 
   /// A message of one part, from any connection.
   [[nodiscard]] Effects on_control(ConnectionId connection, std::string_view peer_address,
-                                   std::string_view bytes, TimePoint now);
+                                   std::string_view bytes, TimePoint now, Line line = Line::kOpen);
 
   /// A message of two parts: its header, and the size of the frame that the caller holds. The frame
   /// goes on if the effects contain a Forward, behind its header; else it is dropped.
   [[nodiscard]] Effects on_data(ConnectionId connection, std::string_view header,
-                                std::size_t frame_bytes, TimePoint now);
+                                std::size_t frame_bytes, TimePoint now, Line line = Line::kOpen);
 
   /// The connection closed, and all that it delivered was passed in before.
   [[nodiscard]] Effects on_closed(ConnectionId connection, TimePoint now);
 
-  /// As on_closed(), for a connection that the caller itself ended, because its peer did not take
-  /// what was sent: the node may live, and has down_after to resume.
+  /// For a connection that the caller itself ended, because its peer did not take what was sent:
+  /// the node may live, and has down_after to resume. What comes of it from here on is kClosed;
+  /// on_closed() follows.
   [[nodiscard]] Effects on_given_up(ConnectionId connection, TimePoint now);
 
   /// An answer was not sent, for those before it were not read: it is told so, now and then.
@@ -180,7 +189,7 @@ class BrokerCore {
     bool announced = false;
     std::optional<ConnectionId> control = {};  // nullopt: closed, the grace runs
     std::optional<ConnectionId> data = {};
-    std::deque<ConnectionId> replaced = {};  // not yet closed; oldest first
+    std::deque<ConnectionId> replaced = {};  // or late, not yet told as closed; oldest first
     std::deque<std::uint64_t> tokens =
         {};                           // newest last; with older ones an Attach may be on its way
     bool attached_by_newest = false;  // `data` came with the newest token
@@ -194,7 +203,16 @@ class BrokerCore {
     std::uint32_t told_participants = 0;  // by the last Loads
     std::size_t bytes;
   };
-  enum class Role : std::uint8_t { kControl, kData, kReplaced };
+  enum class Role : std::uint8_t {
+    kControl,
+    kData,
+    kReplaced,
+    kLate,  // given up, or closed before its join was read: only a leave on it counts
+  };
+  /// Whether the node has another connection instead, or will have.
+  [[nodiscard]] static bool is_past(Role role) {
+    return role == Role::kReplaced || role == Role::kLate;
+  }
   struct Binding {
     NodeName node;
     Role role;
@@ -216,6 +234,7 @@ class BrokerCore {
 
   // one for each frame that a node may send
   void on_frame(ConnectionId connection, std::string_view address, control::Join& join);
+  void on_late_join(ConnectionId connection, std::string_view address, const control::Join& join);
   void on_frame(ConnectionId connection, const control::Attach& attach);
   void on_frame(ConnectionId connection, const control::NodeBeat& beat);
   void on_frame(ConnectionId connection, const control::Leave& leave);
@@ -284,7 +303,9 @@ class BrokerCore {
   void send_beats();
   void send_beat(Node& node);
 
-  void replace(Node& node, ConnectionId connection);
+  void replace(Node& node, ConnectionId connection, Role role);
+  void lose_control(Node& node);
+  void give_up_control(Node& node);
   [[nodiscard]] const Binding* binding_of(ConnectionId connection) const;
   [[nodiscard]] Node& node_of(const Binding& binding) { return nodes_.at(binding.node); }
   [[nodiscard]] bool has_answered(const Node& holder, const Claim& claim) const;
@@ -325,7 +346,8 @@ class BrokerCore {
   std::map<ConversationId, Cancel> cancels_;  // ordered and not answered
   std::size_t cancels_waiting_ = 0;           // askers, of all of them
   BrokerCounters counters_;
-  Effects effects_;  // of the call that runs
+  std::optional<ConnectionId> gone_;  // the closed one whose message this call is about
+  Effects effects_;                   // of the call that runs
 };
 
 }  // namespace liminal::broker

@@ -62,6 +62,10 @@ std::size_t claim_bytes(const control::Join& join) {
 void BrokerCore::on_frame(ConnectionId connection, std::string_view address, control::Join& join) {
   if (const Binding* binding = binding_of(connection)) {
     Node& node = node_of(*binding);
+    if (binding->role == Role::kLate) {  // overtaken
+      ++counters_.ignored_control;
+      return;
+    }
     if (binding->role != Role::kControl || node.member.name != join.name ||
         node.member.incarnation != join.incarnation) {
       bad_frame(connection, BadFrameReason::kOutOfPlace, "a join on a connection that is in use");
@@ -118,6 +122,44 @@ void BrokerCore::on_frame(ConnectionId connection, std::string_view address, con
   }
 }
 
+/// Its node has, or will have, another connection, where it says the same again: so who is not
+/// known to live is not admitted, and nothing waits for it. But this one may yet deliver a leave.
+void BrokerCore::on_late_join(ConnectionId connection, std::string_view address,
+                              const control::Join& join) {
+  ++counters_.ignored_control;
+  const Binding* binding = binding_of(connection);
+  const auto holder = nodes_.find(join.name);
+  if (holder != nodes_.end()) {
+    Node& node = holder->second;
+    if (node.member.incarnation != join.incarnation || node.secret != join.secret) return;
+    if (binding != nullptr && binding->node != join.name) return;
+    take_reports(connection, join);
+    if (binding != nullptr) return;
+    replace(node, connection, Role::kLate);
+    if (node.control) return;
+    // it was there since its other connection closed
+    std::vector<control::Change> changes;
+    const auto change = detector_.resumed(node.member.incarnation, now_);
+    detector_.connection_closed(node.member.incarnation, now_);
+    if (change) apply(*change, changes);
+    announce(changes);
+    return;
+  }
+  // Of an earlier epoch: others may wait for it, and what it reports counts.
+  const auto owner = incarnations_.find(join.incarnation);
+  const control::Peer* expected = recovery_.find(join.incarnation);
+  if (join.incarnation == local_incarnation() || binding != nullptr ||
+      owner != incarnations_.end() || ended_.contains(join.incarnation) ||
+      (expected != nullptr && expected->name != join.name) || !(join.epoch || expected) ||
+      !may_resume(join)) {
+    return;
+  }
+  admit(connection, address, join, true);
+  if (const auto admitted = nodes_.find(join.name); admitted != nodes_.end()) {
+    give_up_control(admitted->second);
+  }
+}
+
 void BrokerCore::resume_from_before(ConnectionId connection, std::string_view address,
                                     const control::Join& join) {
   if (!may_resume(join)) {
@@ -169,7 +211,7 @@ void BrokerCore::resume(Node& node, ConnectionId connection, std::string_view ad
   std::vector<control::Change> changes;
   if (join.epoch != epoch_) node.newest_beat = 0;  // back from another broker: it counts anew
   if (node.control != connection) {
-    if (node.control) replace(node, *node.control);
+    if (node.control) replace(node, *node.control, Role::kReplaced);
     node.control = connection;
     node.address = address;
     connections_.insert_or_assign(connection, Binding{name, Role::kControl});
@@ -239,7 +281,7 @@ std::optional<std::string> BrokerCore::over_own_limit(std::size_t bytes) const {
 
 void BrokerCore::on_frame(ConnectionId connection, const control::Attach& attach) {
   const Binding* binding = binding_of(connection);
-  if (binding != nullptr && binding->role == Role::kReplaced) {
+  if (binding != nullptr && is_past(binding->role)) {
     ++counters_.ignored_control;
     return;
   }
@@ -256,11 +298,11 @@ void BrokerCore::on_frame(ConnectionId connection, const control::Attach& attach
   Node& node = nodes_.at(found->second);
   const bool is_newest = attach.token == node.tokens.back();
   if (!is_newest && node.attached_by_newest) {  // overtaken: the node uses the later one
-    replace(node, connection);
+    replace(node, connection, Role::kReplaced);
     ++counters_.ignored_control;
     return;
   }
-  if (node.data && node.data != connection) replace(node, *node.data);
+  if (node.data && node.data != connection) replace(node, *node.data, Role::kReplaced);
   node.data = connection;
   node.attached_by_newest = is_newest;
   connections_.insert_or_assign(connection, Binding{node.member.name, Role::kData});
@@ -303,8 +345,8 @@ void BrokerCore::abandon_late_joins() {
   }
 }
 
-void BrokerCore::replace(Node& node, ConnectionId connection) {
-  connections_.insert_or_assign(connection, Binding{node.member.name, Role::kReplaced});
+void BrokerCore::replace(Node& node, ConnectionId connection, Role role) {
+  connections_.insert_or_assign(connection, Binding{node.member.name, role});
   node.replaced.push_back(connection);
   if (node.replaced.size() <= kReplacedMax) return;
   connections_.erase(node.replaced.front());

@@ -13,7 +13,7 @@ void BrokerCore::on_frame(ConnectionId connection, const control::NodeBeat& beat
     answer_unknown(connection);
     return;
   }
-  if (binding->role == Role::kReplaced) {
+  if (is_past(binding->role)) {
     ++counters_.ignored_control;
     return;
   }
@@ -36,7 +36,7 @@ void BrokerCore::on_frame(ConnectionId connection, const control::NodeBeat& beat
   if (first) send_beat(node);  // its echo says that the node may work for others
   node.participants = beat.participants;
   node.conversations = beat.conversations;
-  node.echoed = std::max(node.echoed, beat.echo);
+  if (connection != gone_) node.echoed = std::max(node.echoed, beat.echo);  // else: last words
   const auto sent = node.beats.record_echo(beat.echo);
   if (!sent) return;
   // only its data connection is missing, which TCP may be late with

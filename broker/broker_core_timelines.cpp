@@ -67,7 +67,7 @@ void BrokerCore::on_frame(ConnectionId connection, const control::CancelAnswer& 
     answer_unknown(connection);
     return;
   }
-  if (binding->role == Role::kReplaced) {  // it was ordered anew where the node is now
+  if (is_past(binding->role)) {  // it was ordered anew where the node is now
     ++counters_.ignored_control;
     return;
   }

@@ -100,14 +100,16 @@ bool BrokerLoop::read_some(TimePoint now) {
 }
 
 void BrokerLoop::take(net::RouterSocket::Incoming message, TimePoint now) {
-  if (given_up_.contains(message.connection)) return;  // its node was told nothing for too long
+  // whom we gave up is told nothing more, whatever the socket knows yet
+  const Line line =
+      message.closed || given_up_.contains(message.connection) ? Line::kClosed : Line::kOpen;
   net::Parts& parts = message.parts;
   if (parts.size() == 1) {
-    carry_out(core_.on_control(message.connection, message.peer, parts[0].view(), now), now,
+    carry_out(core_.on_control(message.connection, message.peer, parts[0].view(), now, line), now,
               message.peer);
   } else if (parts.size() == 2) {
-    carry_out(core_.on_data(message.connection, parts[0].view(), parts[1].view().size(), now), now,
-              message.peer, &parts[1]);
+    carry_out(core_.on_data(message.connection, parts[0].view(), parts[1].view().size(), now, line),
+              now, message.peer, &parts[1]);
   } else {
     ++counters_.dropped_malformed;
   }
@@ -116,9 +118,8 @@ void BrokerLoop::take(net::RouterSocket::Incoming message, TimePoint now) {
 void BrokerLoop::judge_closings(TimePoint now) {
   for (const ConnectionId connection : door_.closed()) {
     outboxes_.erase(connection);
-    if (given_up_.erase(connection) == 0) {  // else the core knows it as closed
-      carry_out(core_.on_closed(connection, now), now);
-    }
+    carry_out(core_.on_closed(connection, now), now);
+    given_up_.erase(connection);
     unread_.forget(connection);  // last: what the others are told may still be sent to it
   }
 }

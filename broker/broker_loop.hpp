@@ -100,7 +100,7 @@ class BrokerLoop {
   BrokerLog log_;
   std::map<ConnectionId, Outbox> outboxes_;  // none is empty
   Unread unread_;                            // of control frames
-  std::set<ConnectionId> given_up_;          // not yet closed; nothing of them is read
+  std::set<ConnectionId> given_up_;          // not yet told as closed
   bool all_read_ = true;
   TimePoint now_;  // of this turn
   Counters counters_;

@@ -15,7 +15,7 @@ void ConnectionTable::accepted(int fd) {
   Descriptor& descriptor = descriptors_[fd];
   // The kernel gives a number again only when its connection is over.
   if (descriptor.connection) close(*descriptor.connection);
-  descriptor = Descriptor{.open = true, .connection = std::nullopt};
+  descriptor = Descriptor{.open = true, .connection = std::nullopt, .others = newest_};
 }
 
 void ConnectionTable::disconnected(int fd) {
@@ -34,10 +34,12 @@ ConnectionId ConnectionTable::add(RoutingNumber routing, int fd) {
   const ConnectionId id{next_++};
   connections_.emplace(id, Connection{.routing = routing, .fd = fd});
   by_routing_.emplace(routing, id);
+  if (!newest_ || earlier(*newest_, routing)) newest_ = routing;
   if (fd < 0) return id;  // its closing shows when a send fails
 
   Descriptor& descriptor = descriptors_[fd];
-  if (!descriptor.open) {
+  const bool is_former = descriptor.others && !earlier(*descriptor.others, routing);
+  if (!descriptor.open || is_former) {
     close(id);  // over before its first message was read
     return id;
   }
@@ -79,9 +81,12 @@ void ConnectionTable::close(ConnectionId connection) {
   }
 }
 
-void ConnectionTable::read(ConnectionId connection) {
+bool ConnectionTable::read(ConnectionId connection) {
   ++reads_;
-  if (!closing_.empty()) connections_.at(connection).last_read = reads_;
+  if (closing_.empty()) return false;
+  Connection& one = connections_.at(connection);
+  one.last_read = reads_;
+  return one.closing;
 }
 
 void ConnectionTable::ran_dry() {

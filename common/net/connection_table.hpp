@@ -26,7 +26,8 @@ using RoutingNumber = std::uint32_t;
 ///
 /// Where the events leave open whether a descriptor's former or present connection speaks, it
 /// counts as the present one: its closing then shows when another connection speaks with that
-/// descriptor, when the descriptor closes, or when a send fails, whichever comes first.
+/// descriptor, when the descriptor closes, or when a send fails, whichever comes first. They leave
+/// nothing open where the descriptor was opened after a later connection had spoken.
 ///
 /// Thread-safety: none.
 class ConnectionTable {
@@ -39,9 +40,9 @@ class ConnectionTable {
   /// A new connection. REQUIRES: find(routing) is nullopt, and every event that was there when its
   /// message came has been told to accepted() or disconnected(). `fd` is -1 if unknown.
   ConnectionId add(RoutingNumber routing, int fd);
-  /// A message of this connection was read. REQUIRES: find() or add() gave it since the latest
-  /// closing was told.
-  void read(ConnectionId connection);
+  /// A message of this connection was read. Returns whether it is known to have closed.
+  /// REQUIRES: find() or add() gave it since the latest closing was told.
+  [[nodiscard]] bool read(ConnectionId connection);
 
   /// nullopt if the connection closed or never was.
   [[nodiscard]] std::optional<RoutingNumber> routing(ConnectionId connection) const;
@@ -82,7 +83,10 @@ class ConnectionTable {
   };
   struct Descriptor {
     bool open = false;
-    std::optional<ConnectionId> connection;  // the latest that spoke with it
+    std::optional<ConnectionId> connection = {};  // the latest that spoke with it
+    /// The newest of all connections when it was opened: whose number is not higher spoke with it
+    /// before.
+    std::optional<RoutingNumber> others = {};
   };
 
   void close(ConnectionId connection);
@@ -95,6 +99,7 @@ class ConnectionTable {
   std::map<int, Descriptor> descriptors_;  // at most as many as a process may have
   std::vector<ConnectionId> closing_;      // may still have messages queued
   std::vector<ConnectionId> closed_;
+  std::optional<RoutingNumber> newest_;  // of those that ever spoke
   std::uint64_t next_ = 1;
   std::uint64_t reads_ = 0;
 };

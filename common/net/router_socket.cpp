@@ -105,8 +105,9 @@ class RouterSocket::Impl {
       zmq_msg_t* last = PartAccess::of(message.parts.back());
       const char* peer = zmq_msg_gets(last, "Peer-Address");
       const ConnectionId connection = connection_of(*routing, zmq_msg_get(last, ZMQ_SRCFD));
-      connections_.read(connection);
-      return Incoming{connection, peer != nullptr ? peer : "unknown", std::move(message.parts)};
+      const bool is_closed = connections_.read(connection);
+      return Incoming{connection, peer != nullptr ? peer : "unknown", std::move(message.parts),
+                      is_closed};
     }
     return std::nullopt;
   }

@@ -85,6 +85,9 @@ class RouterSocket {
     ConnectionId connection;
     std::string peer;  // address of the peer, for logs
     Parts parts;       // 1 or 2; messages of more parts are dropped and counted
+    /// It has closed, and this waited: nothing can be sent to it. Surely known of the first message
+    /// of a connection, of others as of the latest wait() or first message.
+    bool closed;
   };
   /// The next message, or nullopt if none waits (or many that are dropped). Messages of a peer that
   /// chose its own routing id are dropped. Errors: kTransport.

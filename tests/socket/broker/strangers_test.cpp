@@ -21,6 +21,9 @@ using net::test::Caller;
 using net::test::no_zmtp;
 using net::test::PlainDealer;
 using net::test::RawSocket;
+using net::test::shook_hands;
+using net::test::zmtp_handshake;
+using net::test::zmtp_message;
 
 constexpr std::uint64_t kSeed = 7411;
 
@@ -134,29 +137,6 @@ std::size_t allow_descriptors(std::size_t wanted) {
   ::setrlimit(RLIMIT_NOFILE, &limit);
   ::getrlimit(RLIMIT_NOFILE, &limit);
   return static_cast<std::size_t>(std::min<rlim_t>(limit.rlim_cur, wanted));
-}
-
-// A client of ZMTP 3.0 without security: its greeting, then READY of a DEALER.
-std::string zmtp_handshake() {
-  std::string bytes = net::test::zmtp_beginning();
-  bytes.resize(64, '\0');
-  const std::string property = std::string("\x0BSocket-Type\0\0\0\6", 16) + "DEALER";
-  const std::string ready = std::string("\5READY") + property;
-  bytes += '\4';
-  bytes += static_cast<char>(ready.size());
-  return bytes + ready;
-}
-
-/// Whether the other end's greeting and READY came.
-bool shook_hands(RawSocket& raw) {
-  constexpr std::size_t kGreeting = 64;
-  std::string all;
-  while (all.find("READY") == std::string::npos || all.size() < kGreeting + 2) {
-    const std::string more = raw.read();
-    if (more.empty()) return false;
-    all += more;
-  }
-  return true;
 }
 
 BrokerCore::Settings of_this_cluster() {
@@ -302,11 +282,6 @@ TEST_F(StrangersTest, ThousandsOfSilentConnectionsHarmNobodyAndAreEnded) {
   }
   expect_nothing_happened();
   EXPECT_EQ(broker_.loop().counters().late, 0u);
-}
-
-/// A frame of ZMTP with one short message in it.
-std::string zmtp_message(const std::string& bytes) {
-  return std::string{'\0', static_cast<char>(bytes.size())} + bytes;
 }
 
 TEST_F(StrangersTest, WhoAsksAndReadsNothingIsAnsweredUpToABound) {

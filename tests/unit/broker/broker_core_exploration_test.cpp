@@ -24,7 +24,7 @@ class Exploration {
 
   struct Seen {
     int joins = 0, resumes = 0, downs = 0, lefts = 0, abandoned = 0, refusals = 0, claims = 0,
-        forwards = 0, recovered = 0;
+        forwards = 0, recovered = 0, late = 0;
   };
   [[nodiscard]] const Seen& seen() const { return seen_; }
 
@@ -79,7 +79,7 @@ class Exploration {
   void step() {
     if (nodes_.empty() || random_.below(12) == 0) return begin_node();
     Node& node = any_node();
-    switch (random_.below(15)) {
+    switch (random_.below(16)) {
       case 0:  // resume or claim again, the old connection still open or not
         return join(node);
       case 1:
@@ -111,6 +111,8 @@ class Exploration {
         now_ += 2s;
         core_.observer_late(2s, now_);
         return carry_out(core_.advance(now_));
+      case 11:
+        return late(node);
       default:
         return pass();
     }
@@ -131,6 +133,28 @@ class Exploration {
                                       .light = false,
                                       .services = {},
                                       .labels = {}});
+  }
+
+  /// A connection that closed before anything of it was read.
+  void late(const Node& node) {
+    ++seen_.late;
+    const ConnectionId connection{++connections_};
+    const auto say = [&](const ControlFrame& frame) {
+      carry_out(core_.on_control(connection, "peer", wire::encode(frame), now_, Line::kClosed));
+    };
+    if (random_.below(3) == 0 && node.token) {
+      say(control::Attach{*node.token});
+    } else {
+      say(control::Join{.name = node.name,
+                        .incarnation = node.incarnation,
+                        .light = false,
+                        .services = {},
+                        .labels = {}});
+      if (random_.below(20) == 0) say(control::Leave{});
+    }
+    carry_out(core_.on_data(connection, wire::encode(RouteTo{node.name, node.incarnation}), 10,
+                            now_, Line::kClosed));
+    carry_out(core_.on_closed(connection, now_));
   }
 
   void attach(Node& node) {
@@ -359,10 +383,12 @@ TEST(BrokerCoreExploration, EveryViewFollowsTheBrokersAndOnlyTheLivingAreHeard) 
     total.claims += seen.claims;
     total.forwards += seen.forwards;
     total.recovered += seen.recovered;
+    total.late += seen.late;
   }
   // the walk goes where it should
-  for (const int count : {total.joins, total.resumes, total.downs, total.lefts, total.abandoned,
-                          total.refusals, total.claims, total.forwards, total.recovered}) {
+  for (const int count :
+       {total.joins, total.resumes, total.downs, total.lefts, total.abandoned, total.refusals,
+        total.claims, total.forwards, total.recovered, total.late}) {
     EXPECT_GT(count, 10);
   }
 }

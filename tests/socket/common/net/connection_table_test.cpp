@@ -109,18 +109,18 @@ TEST(ConnectionTableTest, AClosingIsToldWhenOthersWereReadForRoundsAndNothingOfI
   table.accepted(8);
   const ConnectionId flooder = table.add(100, 7);
   const ConnectionId a = table.add(101, 8);
-  table.read(a);
+  (void)table.read(a);
   table.disconnected(8);
   const std::uint64_t quiet = 2 * 2 + ConnectionTable::kQuietMin;
-  for (std::uint64_t i = 0; i < quiet; ++i) table.read(flooder);
+  for (std::uint64_t i = 0; i < quiet; ++i) (void)table.read(flooder);
   table.tell_quiet();
   EXPECT_EQ(table.take_closed(), Ids{}) << "one of its own may be the next";
-  table.read(a);
-  for (std::uint64_t i = 0; i < quiet; ++i) table.read(flooder);
+  (void)table.read(a);
+  for (std::uint64_t i = 0; i < quiet; ++i) (void)table.read(flooder);
   table.tell_quiet();
   EXPECT_EQ(table.take_closed(), Ids{}) << "it was";
   EXPECT_EQ(table.find(101), a);
-  table.read(flooder);
+  (void)table.read(flooder);
   table.tell_quiet();
   EXPECT_EQ(table.take_closed(), Ids{a});
   EXPECT_EQ(table.find(101), std::nullopt);
@@ -142,6 +142,39 @@ TEST(ConnectionTableTest, AClosingThatIsStillThereAtTheNextLookIsTold) {
   EXPECT_NE(late, a);
   table.ran_dry();
   EXPECT_EQ(table.take_closed(), Ids{late}) << "nobody takes it for alive";
+}
+
+TEST(ConnectionTableTest, WhatIsReadOfAConnectionThatClosedIsKnownToBe) {
+  ConnectionTable table;
+  table.accepted(7);
+  const ConnectionId a = table.add(100, 7);
+  EXPECT_FALSE(table.read(a));
+  table.disconnected(7);
+  EXPECT_TRUE(table.read(a));
+  table.accepted(7);
+  const ConnectionId b = table.add(101, 7);
+  EXPECT_FALSE(table.read(b));
+  EXPECT_TRUE(table.read(a));
+}
+
+// Its descriptor was free again and is another's by now, who has not spoken yet; but that one came
+// after a connection which is younger than this.
+TEST(ConnectionTableTest, WhoIsOlderThanOneThatSpokeBeforeItsDescriptorWasOpenedHadItBefore) {
+  for (const RoutingNumber first : {100u, 0xFFFFFFFEu}) {  // the numbers wrap around
+    ConnectionTable table;
+    table.accepted(7);
+    table.disconnected(7);
+    table.accepted(8);
+    const ConnectionId younger = table.add(first + 1, 8);
+    table.accepted(7);
+    const ConnectionId former = table.add(first, 7);
+    EXPECT_TRUE(table.read(former));
+    table.ran_dry();
+    EXPECT_EQ(table.take_closed(), Ids{former});
+    const ConnectionId present = table.add(first + 2, 7);
+    EXPECT_FALSE(table.read(present));
+    EXPECT_FALSE(table.read(younger));
+  }
 }
 
 // A world of connections that open, speak and close on few descriptors, with a reader that lags by
@@ -178,10 +211,15 @@ TEST(ConnectionTableTest, TellsEachClosingOnceAndNoneOfTheLivingInAnyInterleavin
       std::advance(at, static_cast<long>(random.below(unread.size())));
       const RoutingNumber routing = at->first;
       if (--at->second == 0) unread.erase(at);
-      if (table.find(routing)) return;
-      drain();
-      const ConnectionId id = table.add(routing, fd_of.at(routing));
-      EXPECT_TRUE(known.emplace(id, routing).second);
+      std::optional<ConnectionId> id = table.find(routing);
+      if (!id) {
+        drain();
+        id = table.add(routing, fd_of.at(routing));
+        EXPECT_TRUE(known.emplace(*id, routing).second);
+      }
+      const auto living = open.find(fd_of.at(routing));
+      const bool lives = living != open.end() && living->second == routing;
+      EXPECT_FALSE(table.read(*id) && lives) << "called closed while it is alive";
     };
     const auto read_dry = [&] {
       drain();

@@ -199,4 +199,16 @@ class RawSocket {
   int fd_;
 };
 
+/// Whether the other end's greeting and READY came.
+inline bool shook_hands(RawSocket& raw) {
+  constexpr std::size_t kGreeting = 64;
+  std::string all;
+  while (all.find("READY") == std::string::npos || all.size() < kGreeting + 2) {
+    const std::string more = raw.read();
+    if (more.empty()) return false;
+    all += more;
+  }
+  return true;
+}
+
 }  // namespace liminal::net::test

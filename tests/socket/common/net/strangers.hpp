@@ -60,6 +60,22 @@ class PlainDealer {
 /// How a client of ZMTP 3.0 without security begins; 64 bytes in all are its greeting.
 inline std::string zmtp_beginning() { return std::string("\xFF\0\0\0\0\0\0\0\1\x7F\3\0NULL", 16); }
 
+/// A client of ZMTP 3.0 without security: its greeting, then READY of a DEALER.
+inline std::string zmtp_handshake() {
+  std::string bytes = zmtp_beginning();
+  bytes.resize(64, '\0');
+  const std::string property = std::string("\x0BSocket-Type\0\0\0\6", 16) + "DEALER";
+  const std::string ready = std::string("\5READY") + property;
+  bytes += '\4';
+  bytes += static_cast<char>(ready.size());
+  return bytes + ready;
+}
+
+/// A frame of ZMTP with one short message (at most 255 bytes) in it.
+inline std::string zmtp_message(const std::string& bytes) {
+  return std::string{'\0', static_cast<char>(bytes.size())} + bytes;
+}
+
 /// Random bytes; every second time, by `number`, they begin as ZMTP 3 does.
 inline std::string no_zmtp(int number, std::uint64_t bytes_max, Random& random) {
   const std::string beginning = number % 2 == 0 ? zmtp_beginning() : std::string{};
