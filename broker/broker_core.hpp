@@ -87,6 +87,9 @@ struct BrokerCounters {
 /// does an attach, and no question on it is answered. What it delivered before counts all the same:
 /// frames are forwarded, echoes prove life, a leave is a leave.
 ///
+/// What comes late without having closed (a packet was lost, and the connection given up by its
+/// node meanwhile) is known by its number: an earlier join or attach does not displace a later one.
+///
 /// What nodes tell of conversations it keeps in Timelines, and shows to whoever asks; who asks for
 /// a cancellation is answered when the conversation's node has answered, or ended.
 ///
@@ -193,6 +196,8 @@ class BrokerCore {
     std::deque<std::uint64_t> tokens =
         {};                           // newest last; with older ones an Attach may be on its way
     bool attached_by_newest = false;  // `data` came with the newest token
+    std::uint64_t newest_join = 0;    // number of
+    std::uint64_t newest_attach = 0;  // likewise
     BeatBook beats;
     std::uint64_t newest_beat = 0;
     std::uint64_t beats_sent = 0;         // number of our newest
@@ -234,6 +239,7 @@ class BrokerCore {
 
   // one for each frame that a node may send
   void on_frame(ConnectionId connection, std::string_view address, control::Join& join);
+  [[nodiscard]] bool is_overtaken(const control::Join& join) const;
   void on_late_join(ConnectionId connection, std::string_view address, const control::Join& join);
   void on_frame(ConnectionId connection, const control::Attach& attach);
   void on_frame(ConnectionId connection, const control::NodeBeat& beat);

@@ -75,6 +75,11 @@ void BrokerCore::on_frame(ConnectionId connection, std::string_view address, con
     resume(node, connection, address, join);
     return;
   }
+  if (is_overtaken(join)) {
+    replace(nodes_.at(join.name), connection, Role::kLate);
+    ++counters_.ignored_control;
+    return;
+  }
   for (const auto& [name, waiting] : claims_) {
     if (waiting.connection != connection) continue;
     bad_frame(connection, BadFrameReason::kOutOfPlace, "a join on a connection that waits for one");
@@ -122,6 +127,13 @@ void BrokerCore::on_frame(ConnectionId connection, std::string_view address, con
   }
 }
 
+/// The node has sent a later one, on another connection, which came first.
+bool BrokerCore::is_overtaken(const control::Join& join) const {
+  const auto holder = nodes_.find(join.name);
+  return holder != nodes_.end() && holder->second.member.incarnation == join.incarnation &&
+         holder->second.secret == join.secret && join.number < holder->second.newest_join;
+}
+
 /// Its node has, or will have, another connection, where it says the same again: so who is not
 /// known to live is not admitted, and nothing waits for it. But this one may yet deliver a leave.
 void BrokerCore::on_late_join(ConnectionId connection, std::string_view address,
@@ -135,8 +147,10 @@ void BrokerCore::on_late_join(ConnectionId connection, std::string_view address,
     if (binding != nullptr && binding->node != join.name) return;
     take_reports(connection, join);
     if (binding != nullptr) return;
+    const bool is_news = !node.control && !is_overtaken(join);
     replace(node, connection, Role::kLate);
-    if (node.control) return;
+    if (!is_news) return;
+    node.newest_join = join.number;
     // it was there since its other connection closed
     std::vector<control::Change> changes;
     const auto change = detector_.resumed(node.member.incarnation, now_);
@@ -191,6 +205,7 @@ void BrokerCore::admit(ConnectionId connection, std::string_view address, const 
                                        .resumed = resumed,
                                        .secret = join.secret,
                                        .control = connection,
+                                       .newest_join = join.number,
                                        .beats = BeatBook{unechoed_beats_max(settings_.cluster)},
                                        .bytes = bytes});
   Node& node = added.first->second;
@@ -209,6 +224,7 @@ void BrokerCore::resume(Node& node, ConnectionId connection, std::string_view ad
                         const control::Join& join) {
   const NodeName name = node.member.name;
   std::vector<control::Change> changes;
+  node.newest_join = std::max(node.newest_join, join.number);
   if (join.epoch != epoch_) node.newest_beat = 0;  // back from another broker: it counts anew
   if (node.control != connection) {
     if (node.control) replace(node, *node.control, Role::kReplaced);
@@ -297,7 +313,9 @@ void BrokerCore::on_frame(ConnectionId connection, const control::Attach& attach
   }
   Node& node = nodes_.at(found->second);
   const bool is_newest = attach.token == node.tokens.back();
-  if (!is_newest && node.attached_by_newest) {  // overtaken: the node uses the later one
+  const bool is_overtaken =
+      attach.number < node.newest_attach || (!is_newest && node.attached_by_newest);
+  if (is_overtaken && node.data != connection) {  // the node uses the later one
     replace(node, connection, Role::kReplaced);
     ++counters_.ignored_control;
     return;
@@ -305,6 +323,7 @@ void BrokerCore::on_frame(ConnectionId connection, const control::Attach& attach
   if (node.data && node.data != connection) replace(node, *node.data, Role::kReplaced);
   node.data = connection;
   node.attached_by_newest = is_newest;
+  node.newest_attach = std::max(node.newest_attach, attach.number);
   connections_.insert_or_assign(connection, Binding{node.member.name, Role::kData});
   strangers_.forget(connection);
   if (!node.announced && node.control) announce_join(node);
@@ -368,6 +387,10 @@ void BrokerCore::claim(ConnectionId connection, std::string_view address, contro
         waiting->second.join.secret != claim.join.secret) {
       refuse_claim(claim, "incarnation " + to_hex(waiting->second.join.incarnation.value()) +
                               " from " + waiting->second.address + " waits for it already; ");
+      return;
+    }
+    if (claim.join.number < waiting->second.join.number) {  // overtaken by it
+      ++counters_.ignored_control;
       return;
     }
     const Claim before = unpark(name);  // the same node on a new connection

@@ -49,12 +49,12 @@ std::string encode_frame(const control::Join& join) {
   check(join.peers.size() <= kPeersMax && join.verdicts.size() <= kPeersMax,
         "a join reports at most kPeersMax peers and verdicts");
   constexpr std::size_t kBytesOfPeer = 96;
-  Writer w = begin_frame(FrameKind::kJoin, 10,
+  Writer w = begin_frame(FrameKind::kJoin, 11,
                          512 + kBytesOfPeer * (join.peers.size() + join.verdicts.size()));
   w.id(join.name).id(join.incarnation).boolean(join.light);
   write(w, join.services);
   write(w, join.labels);
-  w.duration(join.isolation_timeout).optional_id(join.epoch).uint(join.secret);
+  w.duration(join.isolation_timeout).optional_id(join.epoch).uint(join.secret).uint(join.number);
   w.array(join.peers.size());
   for (const control::Peer& peer : join.peers) {
     w.array(kPeerValues);
@@ -70,7 +70,7 @@ std::string encode_frame(const control::Join& join) {
 }
 
 std::string encode_frame(const control::Attach& attach) {
-  return begin_frame(FrameKind::kAttach, 1, 16).uint(attach.token).take();
+  return begin_frame(FrameKind::kAttach, 2, 32).uint(attach.token).uint(attach.number).take();
 }
 
 std::string encode_frame(const control::NodeBeat& beat) {
@@ -237,8 +237,8 @@ std::vector<control::Verdict> read_verdicts(Reader& r) {
 }
 
 control::Join read_join(Reader& r) {
-  r.frame("join", 10);
-  return control::Join{
+  r.frame("join", 11);
+  control::Join join{
       .name = NodeName{r.name("name")},
       .incarnation = r.incarnation("incarnation"),
       .light = r.boolean("light"),
@@ -247,14 +247,18 @@ control::Join read_join(Reader& r) {
       .isolation_timeout = r.duration("isolation timeout"),
       .epoch = read_optional_epoch(r),
       .secret = r.uint("secret"),
-      .peers = read_peers(r),
-      .verdicts = read_verdicts(r),
+      .peers = {},
+      .verdicts = {},
+      .number = r.uint("number"),
   };
+  join.peers = read_peers(r);
+  join.verdicts = read_verdicts(r);
+  return join;
 }
 
 control::Attach read_attach(Reader& r) {
-  r.frame("attach", 1);
-  return control::Attach{.token = r.uint("token")};
+  r.frame("attach", 2);
+  return control::Attach{.token = r.uint("token"), .number = r.uint("number")};
 }
 
 control::NodeBeat read_node_beat(Reader& r) {

@@ -92,6 +92,9 @@ struct Join {
   // For a broker in recovery:
   std::vector<Peer> peers = {};
   std::vector<Verdict> verdicts = {};
+  /// Counts the joins of the node, from 1: one that was overtaken on its way, by a later one on
+  /// another connection, is known by it. 0: not told.
+  std::uint64_t number = 0;
   friend bool operator==(const Join&, const Join&) = default;
 };
 
@@ -99,6 +102,9 @@ struct Join {
 /// announced to others when both of its connections stand.
 struct Attach {
   std::uint64_t token;
+  /// Counts the node's data connections, from 1, as Join::number its joins. An Attach that is
+  /// repeated on the same connection bears the same number.
+  std::uint64_t number = 0;
   friend bool operator==(const Attach&, const Attach&) = default;
 };
 

@@ -349,6 +349,8 @@ class NodeCore {
   std::optional<Epoch> epoch_;
   MembershipVersion version_{0};
   std::uint64_t token_ = 0;
+  std::uint64_t joins_ = 0;             // that were sent, in the life of this process
+  std::uint64_t data_connections_ = 0;  // that were opened, likewise
   std::optional<ClusterSettings> cluster_;
   std::map<Incarnation, Member> members_;       // living or expected, without ourselves
   std::map<Incarnation, std::uint32_t> loads_;  // participants of members_, where there are any

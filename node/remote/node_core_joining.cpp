@@ -89,7 +89,8 @@ void NodeCore::join(TimePoint now, Effects& effects) {
                       .epoch = epoch_,
                       .secret = secret_,
                       .peers = {},
-                      .verdicts = departed_.verdicts(now)};
+                      .verdicts = departed_.verdicts(now),
+                      .number = ++joins_};
   reported_.clear();
   for (const auto& [incarnation, peer] : peers_) {
     if (reported_.size() == wire::kPeersMax) break;
@@ -164,11 +165,13 @@ void NodeCore::give_up_control(TimePoint now, Effects& effects) {
 }
 
 void NodeCore::send_attach(Effects& effects) const {
-  effects.push_back(SendOnData{wire::encode(ControlFrame{control::Attach{token_}})});
+  effects.push_back(
+      SendOnData{wire::encode(ControlFrame{control::Attach{token_, data_connections_}})});
 }
 
 void NodeCore::open_data(TimePoint now, Effects& effects) {
   data_watch_.opening(now, beats_.newest());
+  ++data_connections_;
   effects.push_back(OpenData{});
 }
 

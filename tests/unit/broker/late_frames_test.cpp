@@ -188,5 +188,72 @@ TEST_F(LateFramesTest, AResumeOfBeforeThatIsReadLateHasDownAfterToComeAndItsLeav
   }
 }
 
+// ---- what is late although its connection still seems to stand ----
+
+TEST_F(LateFramesTest, AnEarlierJoinThatComesLaterDoesNotDisplaceTheLaterOne) {
+  Joined a = join("a", 1);
+  auto first = join_frame("b", 2), second = join_frame("b", 2);
+  first.number = 1;
+  second.number = 2;
+  const auto welcome = told_to<control::Welcome>(conn(25), control(conn(25), second)).at(0);
+  Joined b{"b", 2, conn(25), conn(26), welcome};
+  (void)control(conn(26), control::Attach{welcome.token, 1});
+  EXPECT_TRUE(told(control(conn(24), first)).empty());
+  EXPECT_TRUE(told(control(conn(24), control::NodeBeat{1, 1, 0, 0})).empty());
+  EXPECT_TRUE(told(control(conn(24), first)).empty()) << "again";
+  EXPECT_TRUE(core.on_closed(conn(24), now).empty());
+  EXPECT_TRUE(among<effect::NodeDown>(pass(2 * kCluster.down_after, {&a, &b})).empty());
+
+  (void)control(conn(23), first);
+  (void)control(conn(23), control::Leave{});
+  EXPECT_EQ(core.counters().leaves, 1u) << "nothing comes behind a leave";
+}
+
+TEST_F(LateFramesTest, ALaterJoinDisplacesAnEarlierOneAndOneOnTheSameConnectionIsObeyed) {
+  auto frame = join_frame("a", 1);
+  for (frame.number = 1; frame.number <= 3; ++frame.number) {
+    const ConnectionId at = conn(10 + frame.number);
+    EXPECT_EQ(told_to<control::Welcome>(at, control(at, frame)).size(), 1u);
+    EXPECT_EQ(told_to<control::Welcome>(at, control(at, frame)).size(), 1u);
+  }
+}
+
+TEST_F(LateFramesTest, AnEarlierClaimThatComesLaterDoesNotTakeThePlaceOfTheLaterOne) {
+  const Joined holder = join("a", 1);
+  (void)core.on_closed(holder.control, now);
+  auto first = join_frame("a", 3), second = join_frame("a", 3);
+  first.number = 1;
+  second.number = 2;
+  (void)control(conn(31), second);
+  EXPECT_TRUE(told(control(conn(30), first)).empty());
+  (void)core.on_closed(conn(30), now);
+  EXPECT_EQ(told_to<control::Welcome>(conn(31), pass(kCluster.reconnect_grace)).size(), 1u);
+}
+
+// Its node has given that connection up, and opened another one with the same token.
+TEST_F(LateFramesTest, AnEarlierAttachThatComesLaterDoesNotTakeOver) {
+  const Joined a = join("a", 1);
+  const Joined b = join("b", 2);
+  const std::uint64_t token = b.welcome.token;
+  EXPECT_EQ(
+      told_to<control::Attached>(conn(27), control(conn(27), control::Attach{token, 3})).size(),
+      1u);
+  EXPECT_TRUE(told(control(conn(26), control::Attach{token, 2})).empty());
+  EXPECT_EQ(among<effect::Forward>(data(a.data, "b", 2)).at(0).connection, conn(27));
+  EXPECT_EQ(among<effect::Forward>(data(conn(27), "a", 1)).size(), 1u);
+  EXPECT_TRUE(data(conn(26), "a", 1).empty());
+  (void)core.on_closed(conn(26), now);
+  EXPECT_EQ(among<effect::Forward>(data(a.data, "b", 2)).at(0).connection, conn(27));
+
+  (void)core.on_closed(conn(27), now);
+  EXPECT_TRUE(told(control(conn(28), control::Attach{token, 2})).empty()) << "nor when it is lost";
+  EXPECT_EQ(
+      told_to<control::Attached>(conn(29), control(conn(29), control::Attach{token, 4})).size(),
+      1u);
+  EXPECT_EQ(
+      told_to<control::Attached>(conn(29), control(conn(29), control::Attach{token, 4})).size(), 1u)
+      << "a question";
+}
+
 }  // namespace
 }  // namespace liminal::broker

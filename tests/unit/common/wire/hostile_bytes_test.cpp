@@ -251,8 +251,8 @@ class Raw {
 Raw join(const std::string& name, std::uint64_t incarnation, const Raw& services,
          const Raw& labels) {
   Raw r;
-  r.array(12).uint(1).uint(1).text(name).uint(incarnation).boolean(false).raw(services).raw(labels);
-  r.uint(1).uint(1).uint(1).array(0).array(0);
+  r.array(13).uint(1).uint(1).text(name).uint(incarnation).boolean(false).raw(services).raw(labels);
+  r.uint(1).uint(1).uint(1).uint(1).array(0).array(0);
   return r;
 }
 

@@ -138,9 +138,12 @@ class SilentData : public ::testing::Test {
         if (beat != nullptr && echoes) say(control::BrokerBeat{++beats, beat->number});
       } else if (std::holds_alternative<node_effect::OpenData>(effect)) {
         ++opened;
+        ++connections;
         carry_out(core.on_data_connected(now));
       } else if (const auto* on_data = std::get_if<node_effect::SendOnData>(&effect)) {
-        EXPECT_EQ(wire::decode_control(on_data->bytes), ControlFrame{control::Attach{4711}});
+        EXPECT_EQ(wire::decode_control(on_data->bytes),
+                  (ControlFrame{control::Attach{4711, connections}}))
+            << "the number tells a question on this connection from what a former one says late";
         ++asked;
         if (answers) answer();
       } else if (auto* silent = std::get_if<node_effect::BrokerSilent>(&effect)) {
@@ -181,6 +184,7 @@ class SilentData : public ::testing::Test {
   bool echoes = true;   // of beats, on control
   bool answers = true;  // to an attach, on data
   std::uint64_t beats = 0;
+  std::uint64_t connections = 0;  // in its life
   int opened = 0, asked = 0, frames = 0, delivered = 0;
   TimePoint leased_until = TimePoint::min();
   std::vector<node_effect::BrokerSilent> given_up;

@@ -155,6 +155,19 @@ class NodeCoreTest : public ::testing::Test {
   std::vector<NodeEffect> effects_;
 };
 
+// So a broker knows one that comes late, from a connection that was given up.
+TEST_F(NodeCoreTest, ItsJoinsAreCountedAcrossConnectionsAndIncarnations) {
+  join();
+  std::uint64_t number = 1;
+  for (const bool fenced : {false, true}) {
+    if (fenced) control(control::Unknown{kEpoch});
+    lose_broker();
+    const auto joins = take_control<control::Join>();
+    ASSERT_FALSE(joins.empty());
+    for (const control::Join& each : joins) EXPECT_EQ(each.number, ++number);
+  }
+}
+
 TEST_F(NodeCoreTest, JoinsThenAttachesThenIsJoined) {
   note(core.start(now));
   EXPECT_EQ(take<node_effect::OpenControl>().size(), 1u);
@@ -169,7 +182,7 @@ TEST_F(NodeCoreTest, JoinsThenAttachesThenIsJoined) {
   note(core.on_data_connected(now));
   const auto on_data = take<node_effect::SendOnData>();
   ASSERT_EQ(on_data.size(), 1u);
-  EXPECT_EQ(wire::decode_control(on_data[0].bytes), ControlFrame{control::Attach{4711}});
+  EXPECT_EQ(wire::decode_control(on_data[0].bytes), (ControlFrame{control::Attach{4711, 1}}));
   EXPECT_FALSE(core.joined());
 
   note(core.on_data_control(wire::encode(ControlFrame{control::Attached{}}), now));
