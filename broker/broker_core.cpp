@@ -177,7 +177,7 @@ Effects BrokerCore::on_data(ConnectionId connection, std::string_view header,
   return take_effects();
 }
 
-Effects BrokerCore::on_closed(ConnectionId connection, TimePoint now) {
+Effects BrokerCore::on_closed(ConnectionId connection, TimePoint now, Others others) {
   move_time_to(now);
   strangers_.forget(connection);
   forget_asker(connection);
@@ -191,10 +191,11 @@ Effects BrokerCore::on_closed(ConnectionId connection, TimePoint now) {
   Node& node = node_of(*binding);
   switch (binding->role) {
     case Role::kControl:
-      lose_control(node);
+      lose_control(node, others);
       break;
     case Role::kData:
       node.data.reset();  // it opens another; its sessions send again what gets lost meanwhile
+      begin_grace(node);
       break;
     case Role::kReplaced:
     case Role::kLate:
@@ -213,17 +214,41 @@ Effects BrokerCore::on_given_up(ConnectionId connection, TimePoint now) {
   return take_effects();
 }
 
-/// The grace begins.
-void BrokerCore::lose_control(Node& node) {
+Effects BrokerCore::on_read_out(ConnectionId connection, TimePoint now) {
+  move_time_to(now);
+  const Binding* binding = binding_of(connection);
+  if (binding != nullptr && binding->role == Role::kData) begin_grace(node_of(*binding));
+  return take_effects();
+}
+
+void BrokerCore::lose_control(Node& node, Others others) {
   node.control.reset();
-  detector_.connection_closed(node.member.incarnation, now_);
   effects_.push_back(effect::ControlLost{node.member.name, node.member.incarnation});
+  node.closing_waits = now_;
+  // a closing of a moment in which we were late has the longer grace, which must begin now
+  if (others == Others::kUnread && node.data && late_at_ != now_) {
+    node.closing_waits = now_ + settings_.cluster.suspect_after;
+    effects_.push_back(effect::Watch{*node.data});
+  } else {
+    begin_grace(node);
+  }
+}
+
+void BrokerCore::begin_grace(Node& node) {
+  if (!std::exchange(node.closing_waits, std::nullopt)) return;
+  detector_.connection_closed(node.member.incarnation, now_);
+}
+
+void BrokerCore::begin_overdue_graces() {
+  for (auto& [name, node] : nodes_) {
+    if (node.closing_waits && now_ >= *node.closing_waits) begin_grace(node);
+  }
 }
 
 /// It takes nothing more, but what it sent before may be a leave. REQUIRES: it has one.
 void BrokerCore::give_up_control(Node& node) {
   const ConnectionId connection = *node.control;
-  lose_control(node);
+  lose_control(node, Others::kRead);
   detector_.closing_was_ours(node.member.incarnation);
   replace(node, connection, Role::kLate);
 }
@@ -242,6 +267,7 @@ Effects BrokerCore::on_withheld(ConnectionId connection, TimePoint now) {
 
 void BrokerCore::observer_late(Duration lag, TimePoint now) {
   move_time_to(now);
+  late_at_ = now_;
   detector_.observer_late(lag, now_);
   recovery_.extend(lag);
   for (auto& [name, node] : nodes_) {  // it could not be heard meanwhile
@@ -253,6 +279,7 @@ void BrokerCore::observer_late(Duration lag, TimePoint now) {
 Effects BrokerCore::advance(TimePoint now) {
   move_time_to(now);
   std::vector<control::Change> changes;
+  begin_overdue_graces();
   const Doubt doubt = detector_.doubt();
   detector_.set_outsider(!claims_.empty());  // it waits for a verdict, and others may hear of it
   for (const LivenessChange& change : detector_.advance(now_)) apply(change, changes);
@@ -292,6 +319,7 @@ std::optional<TimePoint> BrokerCore::next_deadline() const {
   if (detector_.doubt() != Doubt::kAll) consider(recovery_.ends());
   for (const auto& [name, node] : nodes_) {
     if (!node.announced) consider(node.attach_by);
+    consider(node.closing_waits);
   }
   return next;
 }

@@ -42,6 +42,9 @@ inline constexpr std::size_t kDropCauses = 4;
 /// stall what a connection delivered may be read long after it closed.
 enum class Line : std::uint8_t { kOpen, kClosed };
 
+/// Whether other connections may have delivered more before the one in question closed.
+enum class Others : std::uint8_t { kRead, kUnread };
+
 struct BrokerCounters {
   std::uint64_t forwarded = 0;
   std::uint64_t forwarded_bytes = 0;                          // of frames, headers excepted
@@ -139,8 +142,15 @@ class BrokerCore {
   [[nodiscard]] Effects on_data(ConnectionId connection, std::string_view header,
                                 std::size_t frame_bytes, TimePoint now, Line line = Line::kOpen);
 
-  /// The connection closed, and all that it delivered was passed in before.
-  [[nodiscard]] Effects on_closed(ConnectionId connection, TimePoint now);
+  /// The connection closed, and all that it delivered was passed in before. With kUnread a node
+  /// whose control connection this is, and which has a data connection, is in its grace from when
+  /// that one is read out (effect::Watch, then on_read_out()), has closed or is replaced, and after
+  /// suspect_after in any case, whatever it delivers: its own silence is judged soon after that.
+  [[nodiscard]] Effects on_closed(ConnectionId connection, TimePoint now,
+                                  Others others = Others::kRead);
+
+  /// What the connection had delivered when effect::Watch named it was passed in.
+  [[nodiscard]] Effects on_read_out(ConnectionId connection, TimePoint now);
 
   /// For a connection that the caller itself ended, because its peer did not take what was sent:
   /// the node may live, and has down_after to resume. What comes of it from here on is kClosed;
@@ -192,6 +202,9 @@ class BrokerCore {
     bool announced = false;
     std::optional<ConnectionId> control = {};  // nullopt: closed, the grace runs
     std::optional<ConnectionId> data = {};
+    /// Its control connection closed, but what `data` delivered is not read yet: until then at
+    /// most.
+    std::optional<TimePoint> closing_waits = {};
     std::deque<ConnectionId> replaced = {};  // or late, not yet told as closed; oldest first
     std::deque<std::uint64_t> tokens =
         {};                           // newest last; with older ones an Attach may be on its way
@@ -310,7 +323,9 @@ class BrokerCore {
   void send_beat(Node& node);
 
   void replace(Node& node, ConnectionId connection, Role role);
-  void lose_control(Node& node);
+  void lose_control(Node& node, Others others);
+  void begin_grace(Node& node);  // unless it has begun
+  void begin_overdue_graces();
   void give_up_control(Node& node);
   [[nodiscard]] const Binding* binding_of(ConnectionId connection) const;
   [[nodiscard]] Node& node_of(const Binding& binding) { return nodes_.at(binding.node); }
@@ -334,6 +349,7 @@ class BrokerCore {
   Epoch epoch_;
   TimePoint started_;
   TimePoint now_;
+  std::optional<TimePoint> late_at_;  // of the latest observer_late()
   std::uint64_t version_ = 0;
   FailureDetector detector_;
   Recovery recovery_;

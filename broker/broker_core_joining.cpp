@@ -153,6 +153,7 @@ void BrokerCore::on_late_join(ConnectionId connection, std::string_view address,
     node.newest_join = join.number;
     // it was there since its other connection closed
     std::vector<control::Change> changes;
+    node.closing_waits.reset();
     const auto change = detector_.resumed(node.member.incarnation, now_);
     detector_.connection_closed(node.member.incarnation, now_);
     if (change) apply(*change, changes);
@@ -229,6 +230,7 @@ void BrokerCore::resume(Node& node, ConnectionId connection, std::string_view ad
   if (node.control != connection) {
     if (node.control) replace(node, *node.control, Role::kReplaced);
     node.control = connection;
+    node.closing_waits.reset();
     node.address = address;
     connections_.insert_or_assign(connection, Binding{name, Role::kControl});
     strangers_.forget(connection);
@@ -320,7 +322,10 @@ void BrokerCore::on_frame(ConnectionId connection, const control::Attach& attach
     ++counters_.ignored_control;
     return;
   }
-  if (node.data && node.data != connection) replace(node, *node.data, Role::kReplaced);
+  if (node.data && node.data != connection) {
+    replace(node, *node.data, Role::kReplaced);
+    begin_grace(node);  // what comes of the former one is not taken any more
+  }
   node.data = connection;
   node.attached_by_newest = is_newest;
   node.newest_attach = std::max(node.newest_attach, attach.number);

@@ -39,6 +39,7 @@ struct Writer {
   void operator()(const effect::Send&) const {}
   void operator()(const effect::Forward&) const {}
   void operator()(const effect::CarriesBeats&) const {}
+  void operator()(const effect::Watch&) const {}
   void operator()(const effect::NodeJoined& event) const {
     spdlog::log(event.light ? spdlog::level::debug : spdlog::level::info, "{} joined from {}{}",
                 who(event.name, event.incarnation), event.address, event.light ? ", light" : "");

@@ -116,9 +116,13 @@ void BrokerLoop::take(net::RouterSocket::Incoming message, TimePoint now) {
 }
 
 void BrokerLoop::judge_closings(TimePoint now) {
-  for (const ConnectionId connection : door_.closed()) {
+  const auto closed = door_.closed();
+  for (const ConnectionId connection : door_.read_out()) {
+    carry_out(core_.on_read_out(connection, now), now);
+  }
+  for (const ConnectionId connection : closed) {
     outboxes_.erase(connection);
-    carry_out(core_.on_closed(connection, now), now);
+    carry_out(core_.on_closed(connection, now, all_read_ ? Others::kRead : Others::kUnread), now);
     given_up_.erase(connection);
     unread_.forget(connection);  // last: what the others are told may still be sent to it
   }
@@ -133,6 +137,8 @@ void BrokerLoop::carry_out(Effects effects, TimePoint now, std::string_view peer
       if (held != nullptr) forward(*header, std::move(*held));
     } else if (const auto* beats = std::get_if<effect::CarriesBeats>(&effect)) {
       door_.retry_steadily(beats->connection);
+    } else if (const auto* watch = std::get_if<effect::Watch>(&effect)) {
+      door_.watch(watch->connection);
     } else {
       log_.event(effect, peer, now);
     }

@@ -50,6 +50,13 @@ struct CarriesBeats {
   friend bool operator==(const CarriesBeats&, const CarriesBeats&) = default;
 };
 
+/// Its node's control connection closed, and what this one delivered may not be read yet:
+/// BrokerCore::on_read_out() is to be told when it is, unless it closes.
+struct Watch {
+  ConnectionId connection;
+  friend bool operator==(const Watch&, const Watch&) = default;
+};
+
 // --- what happened, for the log; nothing is to be done ---
 
 struct NodeJoined {  // both of its connections stand
@@ -162,12 +169,13 @@ struct BadFrame {
 
 }  // namespace effect
 
-using Effect = std::variant<effect::Send, effect::Forward, effect::CarriesBeats, effect::NodeJoined,
-                            effect::ControlLost, effect::NodeResumed, effect::NodeSuspect,
-                            effect::NodeRecovered, effect::DoubtsItself, effect::NodeDown,
-                            effect::NodeLeft, effect::JoinAbandoned, effect::ClaimWaits,
-                            effect::ClaimRefused, effect::JoinRefused, effect::RecoveryBegins,
-                            effect::RecoveryEnded, effect::CancelOrdered, effect::BadFrame>;
+using Effect =
+    std::variant<effect::Send, effect::Forward, effect::CarriesBeats, effect::Watch,
+                 effect::NodeJoined, effect::ControlLost, effect::NodeResumed, effect::NodeSuspect,
+                 effect::NodeRecovered, effect::DoubtsItself, effect::NodeDown, effect::NodeLeft,
+                 effect::JoinAbandoned, effect::ClaimWaits, effect::ClaimRefused,
+                 effect::JoinRefused, effect::RecoveryBegins, effect::RecoveryEnded,
+                 effect::CancelOrdered, effect::BadFrame>;
 using Effects = std::vector<Effect>;  // to be carried out in this order
 
 }  // namespace liminal::broker

@@ -83,23 +83,37 @@ void ConnectionTable::close(ConnectionId connection) {
 
 bool ConnectionTable::read(ConnectionId connection) {
   ++reads_;
-  if (closing_.empty()) return false;
+  if (!is_counting()) return false;
   Connection& one = connections_.at(connection);
   one.last_read = reads_;
   return one.closing;
 }
 
+void ConnectionTable::watch(ConnectionId connection) {
+  const auto found = connections_.find(connection);
+  if (found == connections_.end()) return;
+  if (!found->second.closing) found->second.last_read = reads_;
+  watched_.push_back(connection);
+}
+
 void ConnectionTable::ran_dry() {
-  tell_if([](const Connection&) { return true; });
+  const auto any = [](const Connection&) { return true; };
+  tell_if(any);
+  tell_watched_if(any);
 }
 
 void ConnectionTable::tell_quiet() {
   const std::uint64_t rounds = 2 * connections_.size() + kQuietMin;
-  tell_if([&](const Connection& each) { return reads_ - each.last_read > rounds; });
+  const auto is_quiet = [&](const Connection& each) { return reads_ - each.last_read > rounds; };
+  tell_if(is_quiet);
+  tell_watched_if(is_quiet);
 }
 
 void ConnectionTable::tell_overdue() {
-  tell_if([](Connection& each) { return std::exchange(each.overdue, true); });
+  tell_if([this](Connection& each) {
+    const auto before = std::exchange(each.looked_at, reads_);
+    return before && each.last_read <= *before;
+  });
 }
 
 template <class IsReadOut>
@@ -113,6 +127,19 @@ void ConnectionTable::tell_if(IsReadOut&& is_read_out) {
     return true;
   });
 }
+
+template <class IsReadOut>
+void ConnectionTable::tell_watched_if(IsReadOut&& is_read_out) {
+  std::erase_if(watched_, [&](ConnectionId id) {
+    const auto found = connections_.find(id);
+    if (found == connections_.end()) return true;  // told as closed
+    if (found->second.closing || !is_read_out(found->second)) return false;
+    read_out_.push_back(id);
+    return true;
+  });
+}
+
+std::vector<ConnectionId> ConnectionTable::take_read_out() { return std::exchange(read_out_, {}); }
 
 std::vector<ConnectionId> ConnectionTable::take_closed() {
   std::vector<ConnectionId> out = std::exchange(closed_, {});

@@ -56,18 +56,28 @@ class ConnectionTable {
   /// Everything that arrived before the latest event has been read.
   void ran_dry();
 
-  /// Tells those of which no message came among the last 2 * connections + kQuietMin that were
-  /// read: libzmq reads from all that have something in turn, one message of each.
-  /// Cost: O(unread closings * log(connections)).
+  /// Tells those, closing or watched, of which no message came among the last 2 * connections +
+  /// kQuietMin that were read: libzmq reads from all that have something in turn, one message of
+  /// each. Cost: O(unread closings * log(connections)).
   void tell_quiet();
-  /// Tells those that were closing at the call before already. The owner calls it at intervals.
+  /// Tells those that were closing at the call before already, and of which nothing was read since.
+  /// The owner calls it at intervals. What a closed connection left to be read is bounded, so
+  /// nobody puts off being told for ever.
   void tell_overdue();
+
+  /// From now on take_read_out() tells of this one when everything that was queued at this call has
+  /// been read, as far as ran_dry() and tell_quiet() can know. Whoever is told as closed before is
+  /// not told here. Nothing happens if it never was, or is told already.
+  void watch(ConnectionId connection);
+  [[nodiscard]] std::vector<ConnectionId> take_read_out();
 
   /// libzmq looks for news of its I/O threads each hundred messages, at most once a millisecond.
   static constexpr std::uint64_t kQuietMin = 512;
 
-  /// Whether ran_dry() has something to do.
+  /// Whether one is closing and not told yet.
   [[nodiscard]] bool has_unread_closings() const { return !closing_.empty(); }
+  /// Whether tell_quiet() has something to do.
+  [[nodiscard]] bool is_counting() const { return !closing_.empty() || !watched_.empty(); }
   /// Whether take_closed() has something to give.
   [[nodiscard]] bool has_closed() const { return !closed_.empty(); }
   /// Those that closed and were read to their end; each once, in order.
@@ -78,8 +88,9 @@ class ConnectionTable {
     RoutingNumber routing;
     int fd;
     bool closing = false;
-    bool overdue = false;         // was closing at the latest tell_overdue()
-    std::uint64_t last_read = 0;  // while closing: of reads_
+    /// Of reads_ at the latest tell_overdue(), if it was closing then.
+    std::optional<std::uint64_t> looked_at = {};
+    std::uint64_t last_read = 0;  // while closing or watched: of reads_
   };
   struct Descriptor {
     bool open = false;
@@ -93,12 +104,17 @@ class ConnectionTable {
   /// Tells the closing ones for which `is_read_out`, a callable as bool(Connection&), holds.
   template <class IsReadOut>
   void tell_if(IsReadOut&& is_read_out);
+  /// Likewise the watched ones that do not close.
+  template <class IsReadOut>
+  void tell_watched_if(IsReadOut&& is_read_out);
 
   std::map<ConnectionId, Connection> connections_;
   std::map<RoutingNumber, ConnectionId> by_routing_;
   std::map<int, Descriptor> descriptors_;  // at most as many as a process may have
   std::vector<ConnectionId> closing_;      // may still have messages queued
   std::vector<ConnectionId> closed_;
+  std::vector<ConnectionId> watched_;
+  std::vector<ConnectionId> read_out_;
   std::optional<RoutingNumber> newest_;  // of those that ever spoke
   std::uint64_t next_ = 1;
   std::uint64_t reads_ = 0;

@@ -114,7 +114,7 @@ class RouterSocket::Impl {
 
   std::vector<ConnectionId> closed() {
     affinity_.check();
-    if (connections_.has_unread_closings()) {
+    if (connections_.is_counting()) {
       connections_.tell_quiet();
       const auto now = std::chrono::steady_clock::now();
       if (now >= next_overdue_look_) {
@@ -124,6 +124,12 @@ class RouterSocket::Impl {
     }
     return connections_.take_closed();
   }
+
+  void watch(ConnectionId connection) {
+    affinity_.check();
+    connections_.watch(connection);
+  }
+  std::vector<ConnectionId> read_out() { return connections_.take_read_out(); }
 
   bool is_dry() const { return dry_; }
 
@@ -238,6 +244,8 @@ Result<std::optional<RouterSocket::Incoming>> RouterSocket::try_receive() {
 }
 bool RouterSocket::is_dry() const { return impl_->is_dry(); }
 std::vector<ConnectionId> RouterSocket::closed() { return impl_->closed(); }
+void RouterSocket::watch(ConnectionId connection) { impl_->watch(connection); }
+std::vector<ConnectionId> RouterSocket::read_out() { return impl_->read_out(); }
 Result<void> RouterSocket::send(ConnectionId connection, Parts& parts) {
   return impl_->send(connection, parts);
 }

@@ -63,7 +63,8 @@ struct SocketLimits {
 ///
 /// Each connection has an id of ours, never used twice. closed() tells of each closing once, after
 /// everything that the connection had delivered was received; while others send so much that this
-/// cannot be known, after half a second to a second. What comes of it later has another id.
+/// cannot be known, when nothing of it was received for half a second to a second. What comes of it
+/// later has another id.
 ///
 /// Thread affinity: the thread that bound it, or that called adopt() since.
 class RouterSocket {
@@ -100,6 +101,12 @@ class RouterSocket {
   /// Connections that closed, and from which nothing more will come; each once. Call once in each
   /// turn, behind try_receive(), whether or not the socket ran dry.
   [[nodiscard]] std::vector<ConnectionId> closed();
+
+  /// From now on read_out() tells, once, when what this connection had delivered until now was
+  /// received, unless closed() tells of it before.
+  void watch(ConnectionId connection);
+  /// Call it as closed().
+  [[nodiscard]] std::vector<ConnectionId> read_out();
 
   /// Queues the message or refuses it at once, whole. Errors: kWouldBlock (parts stay as they
   /// were), kPeerUnreachable, kTransport.

@@ -177,6 +177,64 @@ TEST(ConnectionTableTest, WhoIsOlderThanOneThatSpokeBeforeItsDescriptorWasOpened
   }
 }
 
+// What a closed connection left is bounded, and each look finds less of it.
+TEST(ConnectionTableTest, AClosingOfWhichMoreIsReadBetweenTwoLooksIsNotToldYet) {
+  ConnectionTable table;
+  table.accepted(7);
+  const ConnectionId a = table.add(100, 7);
+  table.disconnected(7);
+  for (int look = 0; look < 5; ++look) {
+    table.tell_overdue();
+    EXPECT_EQ(table.take_closed(), Ids{});
+    EXPECT_TRUE(table.read(a));
+  }
+  table.tell_overdue();
+  EXPECT_EQ(table.take_closed(), Ids{});
+  table.tell_overdue();
+  EXPECT_EQ(table.take_closed(), Ids{a});
+}
+
+TEST(ConnectionTableTest, AWatchedConnectionIsToldOnceWhenItIsReadOut) {
+  ConnectionTable table;
+  table.accepted(7);
+  table.accepted(8);
+  const ConnectionId flooder = table.add(100, 7);
+  const ConnectionId a = table.add(101, 8);
+  const std::uint64_t quiet = 2 * 2 + ConnectionTable::kQuietMin;
+  for (std::uint64_t i = 0; i <= quiet; ++i) (void)table.read(flooder);
+  table.watch(a);
+  for (std::uint64_t i = 0; i < quiet; ++i) (void)table.read(flooder);
+  table.tell_quiet();
+  EXPECT_EQ(table.take_read_out(), Ids{}) << "what was read before the watch does not count";
+  EXPECT_FALSE(table.read(a));
+  for (std::uint64_t i = 0; i < quiet; ++i) (void)table.read(flooder);
+  table.tell_quiet();
+  EXPECT_EQ(table.take_read_out(), Ids{});
+  (void)table.read(flooder);
+  table.tell_quiet();
+  EXPECT_EQ(table.take_read_out(), Ids{a});
+  table.ran_dry();
+  EXPECT_EQ(table.take_read_out(), Ids{});
+
+  table.watch(a);
+  table.ran_dry();
+  EXPECT_EQ(table.take_read_out(), Ids{a}) << "nothing waits any more";
+}
+
+TEST(ConnectionTableTest, AWatchedConnectionThatClosesIsToldAsClosedAlone) {
+  ConnectionTable table;
+  table.accepted(7);
+  const ConnectionId a = table.add(100, 7);
+  table.watch(a);
+  table.disconnected(7);
+  table.ran_dry();
+  EXPECT_EQ(table.take_closed(), Ids{a});
+  table.watch(a);
+  table.ran_dry();
+  EXPECT_EQ(table.take_read_out(), Ids{});
+  EXPECT_FALSE(table.is_counting());
+}
+
 // A world of connections that open, speak and close on few descriptors, with a reader that lags by
 // whole generations and reads the connections' queues in any order. A closing is told at most once
 // and never for a live connection; when all is closed and read, all were told.
