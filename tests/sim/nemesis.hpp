@@ -162,6 +162,8 @@ class Nemesis {
   bool broker_kills(std::size_t host);
   bool broker_torn(std::size_t host);
   bool broker_pause(std::size_t host);
+  bool broker_starve(std::size_t host);
+  void pause_broker_for(Duration length, bool loop_alone);
 
   World& world_;
   Random& random_;

@@ -42,6 +42,7 @@ struct NemesisKinds {
       Nemesis::Kind{"broker-kill",   &Nemesis::broker_kill,   6, "SIGKILL of the broker; another one up to 10 s later"},
       Nemesis::Kind{"broker-kills",  &Nemesis::broker_kills,  2, "the broker is killed and started again five times, every 2 s"},
       Nemesis::Kind{"broker-pause",  &Nemesis::broker_pause,  6, "SIGSTOP of the broker, up to 8 s"},
+      Nemesis::Kind{"broker-starve", &Nemesis::broker_starve, 4, "the broker's loop is late again and again, 50 to 600 ms"},
       Nemesis::Kind{"broker-torn",   &Nemesis::broker_torn,   3, "the broker is killed in the midst of what it tells"},
       Nemesis::Kind{"cut",           &Nemesis::cut,           4, "nothing comes through, either way, up to 6 s"},
       Nemesis::Kind{"cut-from",      &Nemesis::cut_from,      3, "nothing comes from the node, up to 6 s"},
@@ -498,13 +499,36 @@ bool Nemesis::broker_torn(std::size_t) {
 
 bool Nemesis::broker_pause(std::size_t) {
   if (!world_.broker_runs()) return false;
+  pause_broker_for(below(8s), false);
+  return true;
+}
+
+void Nemesis::pause_broker_for(Duration length, bool loop_alone) {
   const std::uint64_t broker = world_.brokers();
   if (std::exchange(paused_broker_, broker) != broker) broker_pauses_ = 0;
   ++broker_pauses_;
-  world_.pause_broker();
-  until_healed(below(8s), [this, broker] {
+  world_.pause_broker(loop_alone);
+  until_healed(length, [this, broker] {
     if (paused_broker_ == broker && --broker_pauses_ == 0) world_.resume_broker();
   });
+}
+
+/// Each slice shorter than what settles it, or longer; between two of them it runs too short a time
+/// to settle, or just long enough.
+bool Nemesis::broker_starve(std::size_t) {
+  if (!world_.broker_runs()) return false;
+  const std::uint64_t broker = world_.brokers();
+  const Duration longest = 100ms + below(500ms), gap = 1ms + below(200ms);
+  Duration at = Duration::zero();
+  for (std::uint64_t slices = 5 + random_.below(20); slices > 0; --slices) {
+    const Duration length = 50ms + below(longest - 50ms);
+    const bool loop_alone = random_.below(2) == 0;
+    world_.events().after(at, [this, broker, length, loop_alone] {
+      if (healed_ || world_.brokers() != broker || !world_.broker_runs()) return;
+      pause_broker_for(length, loop_alone);
+    });
+    at += length + below(gap);
+  }
   return true;
 }
 

@@ -51,24 +51,6 @@ std::size_t World::start_node(NodeCore::Settings settings, Scheduler::ServiceFac
 
 // --- the broker ---
 
-/// After each event.
-void World::broker_goes_on() {
-  if (!broker_dying_) broker_carry_out(broker_->advance(now()), nullptr);
-  if (broker_dying_) return bury_broker();
-  broker_sleep();
-}
-
-void World::broker_sleep() {
-  const auto due = broker_->next_deadline();
-  if (!due || (broker_wake_ && *broker_wake_ <= *due && *broker_wake_ > now())) return;
-  broker_wake_ = due;
-  events_.at(*due, [this, when = *due] {
-    if (broker_wake_ != when) return;
-    broker_wake_.reset();
-    if (broker_ && !broker_paused_) broker_handle([] {});
-  });
-}
-
 void World::BrokerListener::reached(FaultPoint point) {
   if (world_.broker_dying_) return;
   ++world_.points_reached_[static_cast<std::size_t>(point)];
@@ -155,18 +137,16 @@ void World::kill_amid_effects(std::size_t node, int effects, std::function<void(
 
 void World::pause(std::size_t index) {
   trace("pause " + nodes_[index]->label());
-  nodes_[index]->paused_ = true;
+  if (!std::exchange(nodes_[index]->paused_, true)) nodes_[index]->paused_at_ = now();
 }
 
 void World::resume(std::size_t index) {
   Node& sleeper = *nodes_[index];
   if (!std::exchange(sleeper.paused_, false) || !sleeper.alive_) return;
   trace("resume " + sleeper.label());
-  const Listening listening{sleeper};
-  for (auto& event : std::exchange(sleeper.pending_, {})) {
-    if (sleeper.alive_) event();
-  }
-  sleeper.poke();
+  // stopped in the midst of a turn it goes on with the time that it read at the beginning
+  if (random_.below(2) == 0) sleeper.reads_as_of_ = sleeper.paused_at_;
+  sleeper.read_on();
 }
 
 void World::hang(std::size_t index, bool on) {
@@ -198,9 +178,7 @@ void World::bury_broker() {
   broker_.reset();
   broker_dying_ = false;
   broker_torn_.reset();
-  broker_paused_ = false;
-  broker_pending_.clear();
-  broker_pending_closings_.clear();
+  loop_.reset();
   broker_wake_.reset();
   for (std::uint64_t id = 1; id <= connections_.size(); ++id) {
     Connection& connection = at(id);
@@ -216,32 +194,12 @@ void World::start_broker() {
   down_.clear();
   broker_ = std::make_unique<broker::BrokerCore>(
       broker::BrokerCore::Settings{.cluster = settings_.cluster}, random_.fork(), now());
+  loop_.emplace(fresh_loop());
   trace("start broker");
   for (const std::uint64_t id : std::exchange(knocking_, {})) {
     if (at(id).open_at_node) knock(id);
   }
   broker_sleep();
-}
-
-void World::pause_broker() {
-  if (!broker_ || std::exchange(broker_paused_, true)) return;
-  trace("pause broker");
-  broker_paused_at_ = now();
-}
-
-void World::resume_broker() {
-  if (!broker_ || !std::exchange(broker_paused_, false)) return;
-  trace("resume broker");
-  const Listening listening{broker_listener_};
-  for (auto& event : std::exchange(broker_pending_, {})) {
-    if (!broker_dying_) event();
-  }
-  if (!broker_dying_) broker_->observer_late(now() - broker_paused_at_, now());
-  for (const std::uint64_t id : std::exchange(broker_pending_closings_, {})) {
-    if (broker_dying_) break;
-    broker_carry_out(broker_->on_closed(ConnectionId{id}, now()), nullptr);
-  }
-  broker_goes_on();
 }
 
 }  // namespace liminal::sim

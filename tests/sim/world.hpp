@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "broker/broker_core.hpp"
+#include "broker/own_lag.hpp"
 #include "common/base/fault_point.hpp"
 #include "common/base/random.hpp"
 #include "node/conversation/conversation_supervisor.hpp"
@@ -106,6 +107,10 @@ class World {
 
     template <class Event>
     void handle(Event event);  // now, or when it goes on after a pause
+    template <class Event>
+    void receive(std::uint64_t connection, Event event);
+    void read_on();
+    [[nodiscard]] TimePoint now() const { return reads_as_of_.value_or(world_.now()); }
     void carry_out(NodeCore::Effects effects);
     void deliver(Signal signal);
     void hear(const std::string& header, const std::string& frame);
@@ -125,7 +130,11 @@ class World {
     std::map<Incarnation, std::optional<TimePoint>> borne_;  // each, and when it was fenced
     TimePoint lease_until_ = TimePoint::min();
     std::shared_ptr<ParticipantLedger> participants_;
+    TimePoint paused_at_{};
     std::deque<std::function<void()>> pending_;  // while paused
+    std::map<std::uint64_t, std::deque<std::function<void()>>>
+        unread_;                            // by connection; none empty
+    std::optional<TimePoint> reads_as_of_;  // it was stopped in this turn, which goes on
     std::vector<Signal> forwarded_;
     bool turn_done_ = false;
     Directory directory_;
@@ -190,8 +199,10 @@ class World {
   bool cut_data(std::size_t node);
   bool kill_broker();   // SIGKILL: everything it knew is gone, its connections close
   void start_broker();  // another one, with a new epoch
-  void pause_broker();
-  void resume_broker();
+  /// SIGSTOP, or its loop alone, while its I/O threads go on: it hangs in the midst of a turn, or
+  /// sleeps longer than it asked for.
+  void pause_broker(bool loop_alone = false);
+  void resume_broker();  // it reads what waits in pieces, and settles as BrokerLoop does
   /// SIGKILL when it has carried out so many effects more; `struck` is called then.
   void kill_amid_effects(std::size_t node, int effects, std::function<void()> struck);
   void kill_broker_amid_effects(int effects, std::function<void()> struck) {
@@ -273,6 +284,19 @@ class World {
     TimePoint last_to_broker{}, last_to_node{};  // it keeps the order
   };
 
+  /// What a broker's loop has beside its core.
+  struct BrokerLoop {
+    broker::OwnLag lag;
+    std::map<std::uint64_t, std::deque<std::function<void()>>> unread = {};  // by connection
+    std::deque<std::uint64_t> closings = {};                                 // not yet judged
+    std::vector<std::function<void()>> handshakes = {};                      // not yet answered
+    bool all_read = true;
+    bool stopped = false;                       // it gets no time
+    bool io_stopped = false;                    // nor do its I/O threads
+    std::optional<TimePoint> turn_of = {};      // it was stopped in this turn
+    std::optional<TimePoint> reads_as_of = {};  // that turn goes on, with the time of its beginning
+  };
+
   class BrokerListener final : public FaultListener {
    public:
     explicit BrokerListener(World& world) : world_(world) {}
@@ -294,13 +318,19 @@ class World {
   [[nodiscard]] bool reaches_broker(const Connection& connection) const;
   void tell_broker_closed(std::uint64_t connection);
   template <class Event>
-  void broker_handle(Event event);
+  void broker_hear(std::uint64_t connection, Event event);
+  void broker_closed(std::uint64_t connection);
+  [[nodiscard]] TimePoint broker_now() const;
+  void broker_turn();
+  [[nodiscard]] bool broker_reads(std::uint64_t messages);
   void broker_goes_on();
+  void broker_judges();
   /// `held`: what came on a data connection, and is to be forwarded.
   void broker_carry_out(broker::Effects effects, const Message* held);
   void broker_did(const broker::Effect& effect);
   void lives(const NodeName& name, Incarnation incarnation, const char* what);
   void broker_sleep();
+  [[nodiscard]] BrokerLoop fresh_loop() const;
   void bury_broker();
   [[nodiscard]] Duration delay(const Node& host);
   [[nodiscard]] Connection& at(std::uint64_t connection) { return connections_[connection - 1]; }
@@ -320,10 +350,7 @@ class World {
   FaultPointCounts points_reached_{};
   bool broker_dying_ = false;  // it is in the middle of something, and nothing of that comes out
   std::optional<Torn> broker_torn_;
-  bool broker_paused_ = false;
-  TimePoint broker_paused_at_{};
-  std::deque<std::function<void()>> broker_pending_;
-  std::deque<std::uint64_t> broker_pending_closings_;
+  std::optional<BrokerLoop> loop_;  // while one runs
   std::optional<TimePoint> broker_wake_;
   std::uint64_t brokers_ = 0;           // that were started
   std::deque<Connection> connections_;  // by number, from 1

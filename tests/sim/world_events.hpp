@@ -31,13 +31,26 @@ void World::Node::handle(Event event) {
   turn();
 }
 
+/// Of a connection: behind what waits there.
 template <class Event>
-void World::broker_handle(Event event) {
-  if (broker_paused_) {
-    broker_pending_.push_back(std::move(event));
+void World::Node::receive(std::uint64_t connection, Event event) {
+  if (!alive_) return;
+  if (paused_ || !unread_.empty()) {
+    unread_[connection].push_back(std::move(event));
+    return;
+  }
+  handle(std::move(event));
+}
+
+/// A loop that has time reads each message in a turn of its own.
+template <class Event>
+void World::broker_hear(std::uint64_t connection, Event event) {
+  if (loop_->stopped || !loop_->all_read) {
+    loop_->unread[connection].push_back(std::move(event));
     return;
   }
   const Listening listening{broker_listener_};
+  loop_->lag.woke(now());
   event();
   broker_goes_on();
 }

@@ -123,19 +123,21 @@ void World::knock(std::uint64_t id) {
   fresh.broker = brokers_;
   carry(id, Direction::kToBroker, [this, id] {
     if (!reaches_broker(at(id))) return;
-    broker_handle([this, id] {
+    auto shake_hands = [this, id] {
       const Connection& connection = at(id);
       if (connection.severed || !connection.open_at_node) return;
       carry(id, Direction::kToNode, [this, id] {
         Node& owner = *nodes_[at(id).node];
-        owner.handle([this, id, &owner] {
+        owner.receive(id, [this, id, &owner] {
           const Connection& then = at(id);
           if (then.severed || !then.open_at_node) return;
-          owner.carry_out(then.data ? owner.core_.on_data_connected(now())
-                                    : owner.core_.on_control_connected(now()));
+          owner.carry_out(then.data ? owner.core_.on_data_connected(owner.now())
+                                    : owner.core_.on_control_connected(owner.now()));
         });
       });
-    });
+    };
+    if (!loop_->io_stopped) return shake_hands();
+    loop_->handshakes.push_back(std::move(shake_hands));
   });
 }
 
@@ -153,13 +155,7 @@ void World::tell_broker_closed(std::uint64_t id) {
   carry(id, Direction::kToBroker, [this, id] {
     const bool reaches = reaches_broker(at(id));
     at(id).open_at_broker = false;
-    if (!reaches) return;
-    if (broker_paused_) {
-      broker_pending_closings_.push_back(id);
-      return;
-    }
-    broker_handle(
-        [this, id] { broker_carry_out(broker_->on_closed(ConnectionId{id}, now()), nullptr); });
+    if (reaches) broker_closed(id);
   });
 }
 
@@ -171,13 +167,13 @@ bool World::sever(std::optional<std::uint64_t> id) {
   tell_broker_closed(*id);
   carry(*id, Direction::kToNode, [this, id = *id] {
     Node& owner = *nodes_[at(id).node];
-    owner.handle([this, id, &owner] {
+    owner.receive(id, [this, id, &owner] {
       Connection& then = at(id);
       if (!std::exchange(then.open_at_node, false)) return;
       auto& slot = then.data ? owner.data_ : owner.control_;
       if (slot == id) slot.reset();
-      owner.carry_out(then.data ? owner.core_.on_data_closed(now())
-                                : owner.core_.on_control_closed(now()));
+      owner.carry_out(then.data ? owner.core_.on_data_closed(owner.now())
+                                : owner.core_.on_control_closed(owner.now()));
     });
   });
   return true;
@@ -193,15 +189,15 @@ void World::to_broker(std::uint64_t id, Message message) {
   }
   carry(id, Direction::kToBroker, [this, id, message = std::move(message)]() mutable {
     if (at(id).severed || !reaches_broker(at(id))) return;
-    broker_handle([this, id, message = std::move(message)] {
+    broker_hear(id, [this, id, message = std::move(message)] {
       const ConnectionId from{id};
       if (message.has_body()) {
-        broker_carry_out(broker_->on_data(from, message.front(), message.back().size(), now()),
-                         &message);
-      } else {
         broker_carry_out(
-            broker_->on_control(from, "sim:" + std::to_string(id), message.front(), now()),
-            nullptr);
+            broker_->on_data(from, message.front(), message.back().size(), broker_now()), &message);
+      } else {
+        broker_carry_out(broker_->on_control(from, "sim:" + std::to_string(id), message.front(),
+                                             broker_now()),
+                         nullptr);
       }
     });
   });
@@ -215,15 +211,15 @@ void World::to_node(std::uint64_t id, Message message) {
   carry(id, Direction::kToNode, [this, id, message = std::move(message)]() mutable {
     if (at(id).severed || !at(id).open_at_node) return;
     Node& owner = *nodes_[at(id).node];
-    owner.handle([this, id, &owner, message = std::move(message)] {
+    owner.receive(id, [this, id, &owner, message = std::move(message)] {
       const Connection& then = at(id);
       if (!then.open_at_node) return;
       if (message.has_body()) {
         hear(owner, message);
       } else if (then.data) {
-        owner.carry_out(owner.core_.on_data_control(message.front(), now()));
+        owner.carry_out(owner.core_.on_data_control(message.front(), owner.now()));
       } else {
-        owner.carry_out(owner.core_.on_control(message.front(), now()));
+        owner.carry_out(owner.core_.on_control(message.front(), owner.now()));
       }
     });
   });

@@ -13,6 +13,21 @@ namespace {
 // How often who cannot send looks again.
 constexpr Duration kPluggedLook = std::chrono::milliseconds{20};
 
+// Until what its I/O thread read next has come to who was stopped.
+constexpr Duration kNextPiece = std::chrono::microseconds{300};
+
+/// Nothing yet, a few, or as many as a turn takes.
+std::uint64_t some_handed_over(Random& random) {
+  switch (random.below(3)) {
+    case 0:
+      return 0;
+    case 1:
+      return 1 + random.below(8);
+    default:
+      return 256;
+  }
+}
+
 class BeatRequest final : public LocalMessage {};
 
 class BeatProcess final : public Process {
@@ -114,10 +129,39 @@ void World::Node::reached(FaultPoint point) {
   }
 }
 
+/// After a pause: a turn after the other with as much of each connection as the I/O thread has
+/// handed over by then, which may be of the second one alone. Data first, as NodeLoop does it.
+void World::Node::read_on() {
+  if (!alive_ || paused_) return;
+  const Listening listening{*this};
+  for (const bool data : {true, false}) {
+    std::uint64_t messages = some_handed_over(world_.random_);
+    for (auto next = unread_.begin(); next != unread_.end() && messages > 0;) {
+      if (world_.at(next->first).data != data) {
+        ++next;
+        continue;
+      }
+      auto& waiting = next->second;
+      for (; messages > 0 && !waiting.empty(); --messages) {
+        const auto event = std::move(waiting.front());
+        waiting.pop_front();
+        if (alive_) event();
+      }
+      next = waiting.empty() ? unread_.erase(next) : std::next(next);
+    }
+  }
+  for (auto& event : std::exchange(pending_, {})) {
+    if (alive_) event();
+  }
+  turn();
+  reads_as_of_.reset();
+  if (!unread_.empty()) world_.events_.after(kNextPiece, [this] { read_on(); });
+}
+
 void World::Node::turn() {
-  const TimePoint now = world_.now();
+  const TimePoint now = this->now();
   while (alive_) {
-    if (!hung_) scheduler_.run_until_idle(now);
+    if (!hung_) scheduler_.run_until_idle(world_.now());
     if (std::exchange(turn_done_, false)) carry_out(core_.on_turn(0, 0, now));
     for (auto& signal : std::exchange(forwarded_, {})) {
       carry_out(core_.on_signal(std::move(signal), now));
@@ -129,8 +173,8 @@ void World::Node::turn() {
     if (!plugged_) carry_out(core_.flush(now));
     if (hung_) break;
     const auto timer = scheduler_.next_deadline();
-    scheduler_.run_until_idle(now);
-    if (forwarded_.empty() && !turn_done_ && (!timer || *timer > now)) break;
+    scheduler_.run_until_idle(world_.now());
+    if (forwarded_.empty() && !turn_done_ && (!timer || *timer > world_.now())) break;
   }
   if (alive_) sleep();
 }
@@ -181,7 +225,7 @@ void World::Node::publish(Directory::Snapshot snapshot) {
 /// What comes of one that it knows as down, late as it may be, changes nothing.
 void World::Node::hear(const std::string& header, const std::string& frame) {
   const std::size_t sessions = core_.sessions();
-  auto effects = core_.on_frame(header, frame, world_.now());
+  auto effects = core_.on_frame(header, frame, now());
   if (!gone_.empty() && (!effects.empty() || core_.sessions() != sessions)) {
     const auto route = wire::decode_route_from(header);
     const bool is_gone = route && gone_.contains(route->incarnation);

@@ -1,0 +1,146 @@
+// The loop of a simulated broker: what BrokerLoop does around its core, when it has time and when
+// it had none.
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+#include "tests/sim/world_events.hpp"
+
+namespace liminal::sim {
+namespace {
+
+using namespace std::chrono_literals;
+
+// As in broker_loop.cpp.
+constexpr Duration kWaitMax = 1s;
+constexpr Duration kSettleMax = 100ms;
+constexpr Duration kSettleAllMax = 1s;
+constexpr std::uint64_t kLookAtClock = 16;
+constexpr std::uint64_t kMessagesPerTurnMax = 256;
+constexpr Duration kWaitResolution = 1ms;
+
+}  // namespace
+
+World::BrokerLoop World::fresh_loop() const {
+  const Duration beat = settings_.cluster.beat_interval;
+  return {.lag = broker::OwnLag{beat, std::min(beat, kSettleMax), kSettleAllMax}};
+}
+
+/// A turn reads the clock once.
+TimePoint World::broker_now() const { return loop_->reads_as_of.value_or(now()); }
+
+void World::broker_closed(std::uint64_t connection) {
+  loop_->closings.push_back(connection);
+  if (!loop_->stopped && loop_->all_read) broker_turn();
+}
+
+void World::broker_turn() {
+  const Listening listening{broker_listener_};
+  loop_->lag.woke(broker_now());
+  if (!loop_->unread.empty()) {
+    // the look at the clock ends a turn whose messages take their time
+    const std::uint64_t most = loop_->reads_as_of      ? kLookAtClock - 1
+                               : random_.below(2) == 0 ? 1 + random_.below(kLookAtClock)
+                                                       : kMessagesPerTurnMax;
+    loop_->all_read = broker_reads(most);
+  }
+  broker_goes_on();
+}
+
+/// As libzmq: of all that have something in turn, one message of each. Returns whether nothing
+/// waits any more.
+bool World::broker_reads(std::uint64_t messages) {
+  auto& unread = loop_->unread;
+  auto next = std::next(unread.begin(), static_cast<std::ptrdiff_t>(random_.below(unread.size())));
+  for (; messages > 0 && !broker_dying_; --messages) {
+    const auto event = std::move(next->second.front());
+    next->second.pop_front();
+    next = next->second.empty() ? unread.erase(next) : std::next(next);
+    event();
+    if (unread.empty()) return true;
+    if (next == unread.end()) next = unread.begin();
+  }
+  return false;
+}
+
+/// After what a turn read.
+void World::broker_goes_on() {
+  if (!broker_dying_) broker_judges();
+  if (broker_dying_) return bury_broker();
+  broker_sleep();
+}
+
+void World::broker_judges() {
+  const TimePoint at = broker_now();
+  if (loop_->lag.judge_after()) {
+    const bool read_enough = loop_->all_read || at >= *loop_->lag.judge_by();
+    const auto lag = read_enough ? loop_->lag.take(at) : std::nullopt;
+    if (!lag) {  // more may come: it judges nobody
+      broker_carry_out(broker_->beat(at), nullptr);
+      return;
+    }
+    trace("broker: was late by " +
+          std::to_string(std::chrono::floor<std::chrono::milliseconds>(*lag).count()) + " ms");
+    broker_->observer_late(*lag, at);
+  }
+  // the socket tells a closing when it has run dry behind it
+  while (loop_->all_read && !loop_->closings.empty() && !broker_dying_) {
+    const ConnectionId closed{loop_->closings.front()};
+    loop_->closings.pop_front();
+    broker_carry_out(broker_->on_closed(closed, at), nullptr);
+  }
+  if (!broker_dying_) broker_carry_out(broker_->advance(at), nullptr);
+}
+
+void World::broker_sleep() {
+  const TimePoint at = broker_now();
+  TimePoint until = at + kWaitMax;
+  if (!loop_->all_read) {
+    until = at;
+  } else if (const auto judge_after = loop_->lag.judge_after()) {
+    until = std::min(until, *judge_after);
+    if (const auto beat = broker_->next_beat()) until = std::min(until, *beat);
+  } else if (const auto deadline = broker_->next_deadline()) {
+    until = std::min(until, *deadline);
+  }
+  loop_->lag.will_wake_by(std::max(until, at) + kWaitResolution);
+  if (!loop_->all_read) {
+    // a turn takes up to a quarter of a beat, and mostly far less
+    const Duration::rep most = settings_.cluster.beat_interval.count() / 4;
+    const auto took = static_cast<Duration::rep>(random_.below(static_cast<std::uint64_t>(most)));
+    until = now() + Duration{random_.below(2) == 0 ? took : took / 64};
+  }
+  if (broker_wake_ && *broker_wake_ <= until && *broker_wake_ > now()) return;
+  broker_wake_ = until;
+  events_.at(until, [this, when = until] {
+    if (broker_wake_ != when) return;
+    broker_wake_.reset();
+    if (broker_ && !loop_->stopped) broker_turn();
+  });
+}
+
+// --- faults ---
+
+void World::pause_broker(bool loop_alone) {
+  if (!broker_ || std::exchange(loop_->stopped, true)) return;
+  trace(loop_alone ? "pause the broker's loop" : "pause broker");
+  loop_->io_stopped = !loop_alone;
+  if (random_.below(2) == 0) loop_->turn_of = now();
+}
+
+void World::resume_broker() {
+  if (!broker_ || !std::exchange(loop_->stopped, false)) return;
+  trace("resume broker");
+  loop_->io_stopped = false;
+  for (auto& shake_hands : std::exchange(loop_->handshakes, {})) shake_hands();
+  broker_wake_.reset();
+  loop_->reads_as_of = std::exchange(loop_->turn_of, std::nullopt);
+  if (loop_->reads_as_of) {
+    broker_turn();
+    if (!broker_) return;  // it reached a fault point
+    loop_->reads_as_of.reset();
+  }
+  broker_turn();
+}
+
+}  // namespace liminal::sim
