@@ -2,6 +2,9 @@
 
 #include <cstdio>
 #include <string>
+#include <string_view>
+
+#include "common/base/text.hpp"
 
 namespace liminal::cli {
 
@@ -42,10 +45,20 @@ ExitCode exit_code_of(Errc code) {
   return ExitCode::kInternal;
 }
 
+std::string error_line(const Error& error) {
+  std::string line = "error: " + std::string{name_of(error.code)} + ": ";
+  // between the backslashes: those may be escapes already
+  for (std::string_view rest = error.detail;;) {
+    const std::size_t end = rest.find('\\');
+    line += escaped_tail(rest.substr(0, end), rest.size());
+    if (end == std::string_view::npos) return line + "\n";
+    line += '\\';
+    rest.remove_prefix(end + 1);
+  }
+}
+
 ExitCode report(const Error& error) {
-  const std::string line =
-      "error: " + std::string{name_of(error.code)} + ": " + error.detail + "\n";
-  std::fputs(line.c_str(), stderr);
+  std::fputs(error_line(error).c_str(), stderr);
   return exit_code_of(error.code);
 }
 

@@ -1,7 +1,7 @@
 // What the `liminal` command's exit status means, and the one line that says why.
 #pragma once
 
-#include <string_view>
+#include <string>
 
 #include "common/base/result.hpp"
 
@@ -23,7 +23,11 @@ enum class ExitCode : int {
 
 [[nodiscard]] ExitCode exit_code_of(Errc code);
 
-/// Writes "error: NAME: detail" to stderr, on one line, and returns the exit code.
+/// "error: NAME: detail" and a newline. The detail may hold another's words, a broker's or a
+/// participant's: what would end the line or move a terminal's cursor is escaped.
+[[nodiscard]] std::string error_line(const Error& error);
+
+/// Writes error_line() to stderr and returns the exit code.
 ExitCode report(const Error& error);
 
 }  // namespace liminal::cli

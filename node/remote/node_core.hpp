@@ -99,13 +99,13 @@ struct CancelConversation {
 /// For now: this process had joined before, and tries again then.
 struct RefusedForNow {
   control::RefusalCode code;
-  std::string text;
+  std::string text;  // the broker's, escaped: on one line
   Duration again_in;
 };
 /// Final: the core does nothing more.
 struct Refused {
   control::RefusalCode code;
-  std::string text;
+  std::string text;  // the broker's, escaped: on one line
 };
 /// Final: this node's settings do not go with those of the cluster.
 struct Unsuitable {

@@ -244,6 +244,8 @@ NodeCore::Effects NodeCore::on_control(std::string_view bytes, TimePoint now) {
 
 void NodeCore::refused(control::Refused refusal, TimePoint now, Effects& effects) {
   if (rejoin_at_) return;  // of a join before the one that was refused
+  // shown as part of a line, to whoever reads the log or the program's last words
+  refusal.text = escaped_tail(refusal.text, wire::kTextBytesMax);
   if (const auto delay = patience_with(refusal.code, now)) {
     if (!refused_since_) refused_since_ = now;
     refusal_delay_ = *delay;

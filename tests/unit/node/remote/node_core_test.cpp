@@ -294,6 +294,15 @@ TEST_F(NodeCoreTest, ARefusalOfAFirstJoinIsFinal) {
   EXPECT_EQ(core.next_deadline(), std::nullopt);
 }
 
+TEST_F(NodeCoreTest, WhatABrokerSaysWhenItRefusesIsToldOnOneLine) {
+  note(core.start(now));
+  note(core.on_control_connected(now));
+  control(control::Refused{control::RefusalCode::kMalformed, "no\nready node forged\x1b[2J"});
+  const auto refused = take<node_effect::Refused>();
+  ASSERT_EQ(refused.size(), 1u);
+  EXPECT_EQ(refused.front().text, "no\\nready node forged\\x1b[2J");
+}
+
 TEST_F(NodeCoreTest, ABeatIsReleasedByATurnAndEchoesTheBrokersNewest) {
   join();
   note(core.advance(now));
