@@ -288,7 +288,7 @@ class NodeCore {
                                                       TimePoint now) const;
   [[nodiscard]] std::optional<std::string> why_unsuitable(const ClusterSettings& cluster) const;
   /// The control connection is gone, or given up.
-  void lose_control(Effects& effects);
+  void lose_control(TimePoint now, Effects& effects);
   /// When the control connection is given up unless something is heard on it.
   [[nodiscard]] std::optional<TimePoint> control_silent_at() const;
   void give_up_control(TimePoint now, Effects& effects);

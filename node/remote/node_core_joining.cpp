@@ -112,7 +112,7 @@ NodeCore::Effects NodeCore::on_control_closed(TimePoint now) {
     effects.push_back(Left{});
     return effects;
   }
-  lose_control(effects);
+  lose_control(now, effects);
   if (leave_wanted_) {
     auto more = leave(now);
     std::move(more.begin(), more.end(), std::back_inserter(effects));
@@ -122,7 +122,7 @@ NodeCore::Effects NodeCore::on_control_closed(TimePoint now) {
 
 /// The broker may have seen its closing too: its verdict then comes after the grace, which may be
 /// sooner than the lease would end.
-void NodeCore::lose_control(Effects& effects) {
+void NodeCore::lose_control(TimePoint now, Effects& effects) {
   const bool was_joined = phase_ == Phase::kJoined;
   phase_ = Phase::kConnecting;
   beat_due_.reset();
@@ -130,6 +130,9 @@ void NodeCore::lose_control(Effects& effects) {
   refused_since_.reset();  // the next broker may refuse for a while as well
   turn_asked_ = false;
   effects.push_back(Lease{TimePoint::min()});
+  // Of an incarnation that no broker took: only those who might yet have appeared in its recovery.
+  // No isolation runs for it, so that they would be waited for as long as no broker comes.
+  if (!epoch_) lose_all_peers(now, effects);
   if (was_joined) {
     publish(effects);
     effects.push_back(Interrupted{});
@@ -158,7 +161,7 @@ void NodeCore::give_up_control(TimePoint now, Effects& effects) {
   if (phase_ == Phase::kJoining) {
     join_patience_ = std::min(2 * join_patience_, kPatienceMax * cluster_->down_after);
   }
-  lose_control(effects);
+  lose_control(now, effects);
   attached_ = false;
   data_watch_.closed();
   effects.push_back(CloseData{});
@@ -511,7 +514,7 @@ void NodeCore::changed(control::Changes changes, TimePoint now, Effects& effects
   if (changes.version.value() != version_.value() + 1) {
     // A broker never skips one on a connection that stands: ask for the whole list again.
     ++counters_.malformed_frames;
-    lose_control(effects);
+    lose_control(now, effects);
     return;
   }
   version_ = changes.version;

@@ -831,6 +831,23 @@ TEST_F(NodeCoreTest, AnExpectedPeerIsWaitedForAndNotOffered) {
   EXPECT_FALSE(peer_reads().empty());
 }
 
+TEST_F(NodeCoreTest, WhoMightHaveAppearedIsNotWaitedForWhenTheBrokerGoesBeforeItTookTheNode) {
+  join();
+  lose_broker();
+  resume_at(kNext, {}, true);
+  control(control::Unknown{kNext});  // fenced, while the broker is in recovery
+  note(core.on_control_connected(now));
+  note(core.on_signal(signal::Monitor{local(1), remote(2), MonitorId{1}}, now));
+  EXPECT_TRUE(delivered().empty());
+  EXPECT_EQ(core.ties(), 1u) << "it may yet appear";
+
+  note(core.on_control_closed(now));
+  EXPECT_EQ(core.sessions(), 0u);
+  const auto signals = delivered();
+  ASSERT_EQ(signals.size(), 1u);
+  EXPECT_EQ(std::get<signal::Down>(signals[0]).reason.kind, ExitKind::kNoConnection);
+}
+
 TEST_F(NodeCoreTest, AnExpectedPeerThatDoesNotComeIsDownWhenTheBrokerSaysSo) {
   join();
   note(core.on_signal(signal::Monitor{local(1), remote(2), MonitorId{1}}, now));
