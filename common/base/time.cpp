@@ -9,6 +9,8 @@
 #include <cstdint>
 #include <utility>
 
+#include "common/base/text.hpp"
+
 namespace liminal {
 namespace {
 
@@ -39,7 +41,7 @@ TimePoint SystemClock::now() const {
 Result<Duration> parse_duration(std::string_view text) {
   const auto wrong = [&] {
     return fail(Errc::kUsage,
-                "'" + std::string{text} + "' is not a duration: write e.g. 250ms, 5s or 1m");
+                "'" + escaped_tail(text, 100) + "' is not a duration: write e.g. 250ms, 5s or 1m");
   };
   const auto unit_at = text.find_first_not_of("0123456789.");
   if (unit_at == std::string_view::npos) return wrong();

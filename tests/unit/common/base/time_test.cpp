@@ -46,6 +46,13 @@ TEST(ParseDuration, RefusesEverythingElseAndNamesIt) {
   }
 }
 
+TEST(ParseDuration, SaysOnOneLineWhatItRefuses) {
+  const auto parsed = parse_duration("5\ns\x1b[2J");
+  ASSERT_FALSE(parsed);
+  EXPECT_EQ(parsed.error().detail,
+            "'5\\ns\\x1b[2J' is not a duration: write e.g. 250ms, 5s or 1m");
+}
+
 TEST(ParseDuration, IsExactUpToTheLargestAndRefusesMore) {
   EXPECT_EQ(parse_duration("9007199254740993ns"), Duration{9007199254740993}) << "no double";
   EXPECT_EQ(parse_duration("9223372036854775807ns"), Duration::max());
