@@ -80,13 +80,15 @@ inline constexpr bool kCompensates =
 
 /// A factory whose type says what behaviour it makes, and so whether that compensates. One that
 /// makes a unique_ptr<ParticipantBehaviour> does not: it has to be said (Undo).
+// What is cheap to refuse comes first: whether a ParticipantMaker can be copied is asked where it is
+// made of one of these, and a compiler may not ask that of it in turn.
 template <class Factory>
-concept TypedBehaviourFactory = std::copy_constructible<Factory> && requires(Factory factory) {
+concept TypedBehaviourFactory = requires(Factory factory) {
   typename std::invoke_result_t<Factory&>::element_type;
   { factory() } -> std::convertible_to<std::unique_ptr<ParticipantBehaviour>>;
   requires !std::same_as<typename std::invoke_result_t<Factory&>::element_type,
                          ParticipantBehaviour>;
-};
+} && std::copy_constructible<Factory>;
 
 template <TypedBehaviourFactory Factory>
 [[nodiscard]] constexpr Undo undo_of() {
