@@ -283,6 +283,7 @@ class NodeCore {
 
   void join(TimePoint now, Effects& effects);
   void refused(control::Refused refusal, TimePoint now, Effects& effects);
+  void end_outside(TimePoint now, Effects& effects);
   /// How long to wait before another join; nullopt: the refusal is final.
   [[nodiscard]] std::optional<Duration> patience_with(control::RefusalCode code,
                                                       TimePoint now) const;

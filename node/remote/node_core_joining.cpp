@@ -256,11 +256,16 @@ void NodeCore::refused(control::Refused refusal, TimePoint now, Effects& effects
     effects.push_back(RefusedForNow{refusal.code, std::move(refusal.text), *delay});
     return;
   }
+  end_outside(now, effects);
+  effects.push_back(node_effect::Refused{refusal.code, std::move(refusal.text)});
+}
+
+/// For good. Whoever is written to from now on cannot be reached, and is not listed.
+void NodeCore::end_outside(TimePoint now, Effects& effects) {
   phase_ = Phase::kEnded;
   members_.clear();
   publish(effects);
   lose_all_peers(now, effects);
-  effects.push_back(node_effect::Refused{refusal.code, std::move(refusal.text)});
 }
 
 /// The last join comes when the patience ends.
@@ -314,9 +319,8 @@ std::optional<std::string> NodeCore::why_unsuitable(const ClusterSettings& clust
 
 void NodeCore::welcomed(control::Welcome welcome, TimePoint now, Effects& effects) {
   if (auto why = why_unsuitable(welcome.settings)) {
-    phase_ = Phase::kEnded;
     effects.push_back(SendControl{wire::encode(ControlFrame{control::Leave{}})});
-    lose_all_peers(now, effects);
+    end_outside(now, effects);
     effects.push_back(Unsuitable{*std::move(why)});
     return;
   }

@@ -831,6 +831,26 @@ TEST_F(NodeCoreTest, AnExpectedPeerIsWaitedForAndNotOffered) {
   EXPECT_FALSE(peer_reads().empty());
 }
 
+TEST_F(NodeCoreTest, OneThatABrokerDoesNotSuitReachesNobodyAnyMore) {
+  join();
+  lose_broker();
+  auto settings = kCluster;
+  settings.beat_interval = settings.down_after;
+  control(control::Welcome{kNext,
+                           MembershipVersion{1},
+                           1,
+                           settings,
+                           {member(kPeer, kPeerIncarnation, MemberState::kJoined)}});
+  ASSERT_EQ(take<node_effect::Unsuitable>().size(), 1u);
+  EXPECT_EQ(take<node_effect::Publish>().back().snapshot.members.size(), 1u) << "but itself";
+
+  note(core.on_signal(signal::Monitor{local(1), remote(2), MonitorId{1}}, now));
+  EXPECT_EQ(core.sessions(), 0u);
+  const auto signals = delivered();
+  ASSERT_EQ(signals.size(), 1u);
+  EXPECT_EQ(std::get<signal::Down>(signals[0]).reason.kind, ExitKind::kNoConnection);
+}
+
 TEST_F(NodeCoreTest, WhoMightHaveAppearedIsNotWaitedForWhenTheBrokerGoesBeforeItTookTheNode) {
   join();
   lose_broker();
