@@ -129,7 +129,8 @@ class ValueCollector {
   [[nodiscard]] const char* other(std::uint64_t size, const char* what) const {
     return has(size) ? what : kIncomplete;
   }
-  const char* add(const Reader::Value& value) {
+  // inlined, or each value would be written in parts and read back whole, which stalls
+  [[gnu::always_inline]] const char* add(const Reader::Value& value) {
     const std::size_t before = values_.size();
     if (before < 2 || before == Reader::kValuesMax) [[unlikely]] {
       if (before == Reader::kValuesMax) return "too many values";
