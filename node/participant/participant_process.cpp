@@ -1,5 +1,6 @@
 #include "node/participant/participant_process.hpp"
 
+#include <algorithm>
 #include <utility>
 
 #include "common/base/fault_point.hpp"
@@ -9,6 +10,9 @@ namespace {
 
 // Records of one participant; its conversation keeps to as many, and says what it left out.
 constexpr std::size_t kToldMax = 2000;
+
+// A refusal comes back within a round trip: fewer answers are under way by then.
+constexpr std::size_t kAnsweredMax = 32;
 
 // How often what waits for the lease looks for it.
 constexpr Duration kLeaseLook = std::chrono::milliseconds{50};
@@ -184,6 +188,12 @@ ParticipantProcess::Debt ParticipantProcess::end_current(Context& context) {
 
 /// Answers come back in the order in which they were sent.
 void ParticipantProcess::take_back(Context& context, message::Refused refused) {
+  // what left this node is refused by whom it was sent to, or by nobody: any node may say so
+  const bool mine = refused.returned ||
+                    std::any_of(answered_.begin(), answered_.end(), [&](const Answered& each) {
+                      return each.to == refused.by && each.id == refused.message;
+                    });
+  if (!mine) return ignore();
   if (refused.kind == signal::RefusalKind::kRejected) {
     crash(context, "its answer was refused: " + refused.text);
     return;
@@ -250,7 +260,7 @@ void ParticipantProcess::crash(Context& context, std::string text) {
 void ParticipantProcess::leave(Context& context) {
   leaving_ = true;
   // The last answer may come back yet, for want of room; the end would be lost on it.
-  if (has_answered_ && !again_) again_ = context.start_timer(again_after_.next());
+  if (!answered_.empty() && !again_) again_ = context.start_timer(again_after_.next());
 }
 
 ParticipantProcess::Debt ParticipantProcess::debt_of(const Pid& from, const Envelope& envelope) {
@@ -290,9 +300,10 @@ void ParticipantProcess::tell(Context& context, TimelineEvent event, const Debt&
 
 void ParticipantProcess::answer(Context& context, const Debt& debt, EnvelopeKind kind,
                                 Payload payload) {
-  has_answered_ = true;
   tell(context, TimelineEvent::kAnswered, debt, name_of(kind));
-  context.send(debt.to, answer_to(debt, context.new_message_id(), kind, std::move(payload)));
+  answered_.push_back({debt.to, context.new_message_id()});
+  if (answered_.size() > kAnsweredMax) answered_.pop_front();
+  context.send(debt.to, answer_to(debt, answered_.back().id, kind, std::move(payload)));
 }
 
 }  // namespace liminal

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -42,7 +43,8 @@ namespace liminal {
 /// Bound: requests wait in the mailbox, whose bound is theirs; whoever sends more is told to send
 /// them again. An answer that finds no room on its way out of this node is kept and sent again, and
 /// nothing is begun meanwhile; one that is refused for good ends this participant with an error,
-/// since nobody would learn of it otherwise.
+/// since nobody would learn of it otherwise. Of a refusal that another node tells it heeds that of
+/// whom it sent one of its latest answers to, by that answer's id; others are ignored and counted.
 class ParticipantProcess : public Process {
  public:
   void handle(Context& context, Message message) final;
@@ -110,6 +112,11 @@ class ParticipantProcess : public Process {
     Envelope envelope;
   };
 
+  struct Answered {
+    Pid to;
+    MessageId id;
+  };
+
   void take(const Pid& from, Envelope envelope);
   void begin_next(Context& context);
   void begin_current(Context& context);
@@ -142,7 +149,7 @@ class ParticipantProcess : public Process {
   bool crashed_ = false;  // exit() was called, for whatever reason: nothing more is begun
   bool leaving_ = false;
 
-  bool has_answered_ = false;
+  std::deque<Answered> answered_;   // the latest: the only ones that may still be refused
   std::vector<Answer> unanswered_;  // answers that found no room, in order
   // Runs while they wait, and once more after they were sent again: what is not back by then went.
   std::optional<TimerId> again_;

@@ -468,6 +468,26 @@ TEST_F(ParticipantProcessTest, AnAnswerThatIsRefusedForGoodIsACrashAndNotASilenc
   EXPECT_EQ(context.exited, ExitReason::error("its answer was refused: too large"));
 }
 
+// From another node nothing is returned: it may be anybody's word.
+TEST_F(ParticipantProcessTest, OnlyWhomItAnsweredLatelyRefusesAnAnswerForGood) {
+  const auto process = make<Upper>();
+  constexpr std::uint64_t kRemembered = 32;
+  for (std::uint64_t i = 1; i <= kRemembered + 1; ++i) give(*process, request(i, "a"));
+  const auto refuse = [&](const Pid& by, const MessageId& message) {
+    tell(*process, message::Refused{by, message, signal::RefusalKind::kRejected, "no", {}});
+  };
+  const Pid stranger{NodeName{"mallory"}, Incarnation{66}, Serial{1}};
+  const Pid asker = context.sent[0].to;
+  refuse(stranger, context.sent.back().envelope.id);
+  refuse(asker, MessageId{66, 66});
+  refuse(asker, context.sent[0].envelope.id);
+  EXPECT_FALSE(context.exited);
+  EXPECT_EQ(ledger->ignored_messages.load(), 3u);
+
+  refuse(asker, context.sent[1].envelope.id);
+  EXPECT_EQ(context.exited, ExitReason::error("its answer was refused: no"));
+}
+
 TEST_F(ParticipantProcessTest, WhatIsNoRequestIsIgnoredAndCounted) {
   const auto process = make<Upper>();
   Envelope reply = request(1, "a");
