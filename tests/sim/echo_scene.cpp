@@ -88,9 +88,7 @@ bool EchoScene::kill_some_actor() {
   if (open.empty()) return false;
   const Talk& talk = *open[stage_.random.below(open.size())];
   const auto actor = talk.record->open->actor_pid();
-  if (!actor) return false;
-  stage_.kill(talk.node, *actor);
-  return true;
+  return actor && stage_.kill(talk.node, *actor);
 }
 
 void EchoScene::judge(Tally& tally) {
@@ -150,11 +148,10 @@ void EchoScene::judge_talk(const Talk& talk, Tally& tally) {
 
 bool EchoScene::is_left(const Pid& pid) const {
   for (std::size_t i = 0; i < stage_.world.nodes(); ++i) {
-    auto& node = stage_.world.node(i);
-    if (node.left() && node.core().incarnation() == pid.incarnation) return true;
+    // or died in the midst of it
+    if (stage_.world.node(i).was_to_leave(pid.incarnation) && !is_living(pid)) return true;
   }
-  // or died in the midst of it
-  return stage_.nemesis.count("leave") > 0 && !is_living(pid);
+  return false;
 }
 
 bool EchoScene::is_living(const Pid& pid) const {
@@ -183,18 +180,21 @@ bool EchoScene::is_lost(const Home& home, const Pid& of, const ExitReason& reaso
     case EvidenceSource::kConnectionClosed:
     case EvidenceSource::kHeartbeatsMissed:
       // of a broker that died in the midst of its effects only some heard it
-      return dead_of(source) ||
-             stage_.nemesis.count("broker-torn") + stage_.nemesis.count("kill-at-point") > 0;
+      return dead_of(source) || stage_.world.is_half_told(of.incarnation, source);
     case EvidenceSource::kRecovery:  // a new broker does not list it, and may say nothing more
-      return true;
+      return stage_.world.brokers() > 1;
     case EvidenceSource::kLeft:
       return is_left(of);
     case EvidenceSource::kIsolated:
       return fenced;
-    case EvidenceSource::kReset:
-      return stage_.nemesis.count("spoil") + stage_.nemesis.count("hostile") +
-                 stage_.nemesis.count("malformed") >
-             0;
+    case EvidenceSource::kReset: {  // what a hostile node sends breaks its own sessions alone
+      const auto& spoiled = stage_.world.spoiled_sessions();
+      const auto& here = stage_.world.node(home.node);
+      return std::any_of(spoiled.begin(), spoiled.end(), [&](const World::Spoiled& each) {
+        return (each.from == of.incarnation && here.bore(each.to)) ||
+               (each.to == of.incarnation && here.bore(each.from));
+      });
+    }
   }
   return false;
 }

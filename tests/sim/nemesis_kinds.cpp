@@ -16,7 +16,18 @@ constexpr Serial kNobody{std::uint64_t{1} << 60};  // none has it
 /// What would end or answer the other's, if only it came from who may say it.
 std::optional<Signal> forged_from(const Signal& heard, const Pid& me, std::uint64_t which) {
   if (const auto* send = std::get_if<signal::Send>(&heard)) {
-    return signal::Withdraw{me, send->to, send->envelope.id};
+    using signal::RefusalKind;
+    switch (which) {
+      case 0:
+        return signal::Withdraw{me, send->to, send->envelope.id};
+      case 1:
+        return signal::Cancel{me, send->to, send->envelope.id};
+      default:
+        return signal::Refusal{me, send->from, send->envelope.id, RefusalKind::kRejected, "forged"};
+    }
+  }
+  if (const auto* refusal = std::get_if<signal::Refusal>(&heard)) {  // once more, for another one
+    return signal::Refusal{me, refusal->to, refusal->message, signal::RefusalKind::kDeferred};
   }
   if (const auto* link = std::get_if<signal::Link>(&heard)) {
     if (which == 0) return signal::Unlink{me, link->to, link->link, std::nullopt};

@@ -118,8 +118,7 @@ PolicyScene::Attached PolicyScene::fresh_attached() {
 bool PolicyScene::kill_some_attached() {
   if (attached_.empty()) return false;
   const Attached& one = attached_[stage_.random.below(attached_.size())];
-  stage_.kill(one.node, one.pid);
-  return true;
+  return stage_.kill(one.node, one.pid);
 }
 
 void PolicyScene::end_attached() {
@@ -147,8 +146,7 @@ bool PolicyScene::kill_some_actor() {
   if (open.empty()) return false;
   const PolicyTalk& talk = *open[stage_.random.below(open.size())]->record;
   const auto actor = talk.open->actor_pid();
-  if (actor) stage_.kill(talk.node, *actor);
-  return actor.has_value();
+  return actor && stage_.kill(talk.node, *actor);
 }
 
 bool PolicyScene::kill_some_participant() {
@@ -156,23 +154,18 @@ bool PolicyScene::kill_some_participant() {
   const std::size_t lately = std::min<std::size_t>(placed_.size(), 6);
   const auto [node, pid, conversation] = placed_[placed_.size() - 1 - stage_.random.below(lately)];
   const auto kill = [&](std::size_t index, const Pid& local) {
-    const std::size_t living = stage_.world.node(index).ledger()->live;
-    stage_.kill(index, local);
-    if (stage_.world.node(index).ledger()->live == living) return;  // it was gone, or waits for it
+    if (!stage_.kill(index, local)) return false;
     actors_.ledger.push_back({Deed::What::kDied, MessageId{0, 0}, MessageId{0, 0}, 0, conversation,
                               index, local, stage_.world.now()});
     watch(actors_.ledger.back());
-  };
-  if (pid.is_local()) {
-    kill(node, pid);
     return true;
-  }
+  };
+  if (pid.is_local()) return kill(node, pid);
   for (std::size_t i = 0; i < stage_.world.nodes(); ++i) {
     if (stage_.world.node(i).core().incarnation() != pid.incarnation) continue;
     Pid local = pid;
     local.incarnation = local_incarnation();
-    kill(i, local);
-    return true;
+    return kill(i, local);
   }
   return false;
 }
@@ -248,6 +241,12 @@ void PolicyScene::hear(std::size_t node, TimelineRecord record) {
     rerouted_[role] = {stage_.world.node(node).directory().snapshot(), stage_.world.now()};
   }
   if (record.event == TimelineEvent::kCrashed) {
+    // whoever asks has room for the answer: only one who asked nothing refuses it for good
+    if (record.reason && record.reason->text.find("its answer was refused") != std::string::npos) {
+      stage_.violations->add("conversation " + to_string(record.conversation) +
+                             ": a refusal that nobody may make ended " +
+                             to_string(*record.participant));
+    }
     const Pid& pid = *record.participant;
     if (is_listed(node, pid)) alone_[record.conversation].insert(pid);
     tried_[role].emplace(pid.node, pid.incarnation);
@@ -286,8 +285,8 @@ void PolicyScene::placed(std::size_t node, const Talk& talk, const TimelineRecor
   if (reroute == rerouted_.end()) return;
   // comparable only if nothing changed between the choice and the answer, and nobody was asked in
   // vain: of a session's reset, or of a node that leaves, the directory knows nothing yet
-  const bool all_answer = stage_.nemesis.count("spoil") == 0 && stage_.nemesis.count("leave") == 0;
-  const bool same = all_answer && reroute->second.directory == snapshot &&
+  const bool same = all_answer_around(stage_.world.now()) &&
+                    reroute->second.directory == snapshot &&
                     stage_.world.now() - reroute->second.at < 50ms;
   rerouted_.erase(reroute);
   const auto& tried = tried_[key];
@@ -302,6 +301,17 @@ void PolicyScene::placed(std::size_t node, const Talk& talk, const TimelineRecor
                              " was not tried");
     }
   }
+}
+
+/// No session was reset then, and nobody left.
+bool PolicyScene::all_answer_around(TimePoint when) const {
+  const World& world = stage_.world;
+  const auto& spoiled = world.spoiled_sessions();
+  if (!spoiled.empty() && spoiled.back().when > when - 1s) return false;
+  for (std::size_t i = 0; i < world.nodes(); ++i) {
+    if (world.node(i).leaves_around(when)) return false;
+  }
+  return true;
 }
 
 // --- the end ---

@@ -74,6 +74,7 @@ class PolicyScene {
   void watch_death(Deed& deed, const Talk& talk);
   void note_faults();
   [[nodiscard]] bool disturbed_around(TimePoint when) const;
+  [[nodiscard]] bool all_answer_around(TimePoint when) const;
   void placed(std::size_t node, const Talk& talk, const TimelineRecord& record);
   void judge_talk(const Talk& talk, const DeedLedger& deeds, Tally& tally);
   void judge_what_is_shown(const PolicyTalk& talk, Violations& violations, PolicyTally& tally);

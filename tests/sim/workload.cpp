@@ -206,12 +206,13 @@ class PairProcess final : public Process {
     for (const auto& [id, number] : std::exchange(deferred_, {})) transmit(context, id, number);
   }
   void on(Context& context, message::Refused& refused) {
+    if (refused.by != record_->instance) return;  // it sends to nobody else
     if (refused.kind != signal::RefusalKind::kDeferred) accuse("rejected");
     deferred_.emplace_back(refused.message, in_flight_.at(refused.message));
     ++record_->deferred;
     if (!again_) again_ = context.start_timer(std::chrono::milliseconds{5});
   }
-  void on(Context&, message::Cancelled&) { accuse("a cancelling by nobody"); }
+  void on(Context&, message::Cancelled&) {}  // it works for nobody
   void on(Context&, LocalMessagePtr&) {}
 
   void transmit(Context& context, const MessageId& id, std::uint64_t number) {

@@ -13,7 +13,8 @@ namespace liminal::sim {
 World::World(Settings settings, std::uint64_t seed)
     : settings_(std::move(settings)),
       random_(seed),
-      tracing_(settings_.trace != nullptr || std::getenv("LIMINAL_SIM_TRACE") != nullptr) {
+      tracing_(settings_.trace != nullptr || std::getenv("LIMINAL_SIM_TRACE") != nullptr),
+      takes_turns_between_(seed % 4 >= 2) {
   start_broker();
 }
 
@@ -64,6 +65,10 @@ void World::broker_carry_out(broker::Effects effects, const Message* held) {
     if (broker_torn_ && broker_torn_->effects_left-- == 0) {
       const auto struck = std::exchange(broker_torn_, std::nullopt)->struck;
       trace("the broker is in the midst of its effects");
+      for (const auto& each : effects) {
+        const auto* down = std::get_if<broker::effect::NodeDown>(&each);
+        if (down != nullptr) half_told_.emplace(down->incarnation, down->evidence.source);
+      }
       broker_dying_ = true;
       if (struck) struck();
     }
@@ -162,7 +167,11 @@ void World::plug(std::size_t index, bool on) {
 void World::leave(std::size_t index) {
   trace("leave " + nodes_[index]->label());
   Node& leaver = *nodes_[index];
-  leaver.handle([this, &leaver] { leaver.carry_out(leaver.core_.leave(now())); });
+  leaver.handle([&leaver] {
+    if (!leaver.leaving_) leaver.leaving_ = leaver.now();
+    leaver.tell_records(leaver.now());  // before the end
+    leaver.carry_out(leaver.core_.leave(leaver.now()));
+  });
 }
 
 bool World::kill_broker() {

@@ -71,6 +71,7 @@ class World {
     [[nodiscard]] const NodeName& name() const { return name_; }
     [[nodiscard]] bool alive() const { return alive_; }
     [[nodiscard]] bool paused() const { return paused_; }
+    [[nodiscard]] bool hung() const { return hung_; }
     [[nodiscard]] bool left() const { return left_; }
     [[nodiscard]] bool refused() const { return refused_; }
     [[nodiscard]] NodeCore& core() { return core_; }
@@ -87,6 +88,12 @@ class World {
     [[nodiscard]] bool ran_at(TimePoint when) const {
       return started_ <= when && (!ended_ || *ended_ > when);
     }
+    /// It was told to leave while it bore that incarnation, or before.
+    [[nodiscard]] bool was_to_leave(Incarnation incarnation) const {
+      return leaving_ && bore(incarnation);
+    }
+    /// The same, and it was under way at that time or shortly before it.
+    [[nodiscard]] bool leaves_around(TimePoint when) const;
     /// Fences so far.
     [[nodiscard]] int fenced() const { return fenced_; }
     /// Since its start, the present one included.
@@ -116,6 +123,8 @@ class World {
     void hear(const std::string& header, const std::string& frame);
     void publish(Directory::Snapshot snapshot);
     void turn();
+    void tell_records(TimePoint now);
+    void take_turns_between();
     void sleep();
     void end();
     void reached(FaultPoint point) override;
@@ -131,6 +140,8 @@ class World {
     TimePoint lease_until_ = TimePoint::min();
     std::shared_ptr<ParticipantLedger> participants_;
     TimePoint paused_at_{};
+    std::optional<TimePoint> leaving_;           // since then
+    std::optional<TimePoint> records_due_;       // nullopt: none wait
     std::deque<std::function<void()>> pending_;  // while paused
     std::map<std::uint64_t, std::deque<std::function<void()>>>
         unread_;                            // by connection; none empty
@@ -271,6 +282,16 @@ class World {
     bool leased;           // it believed at that moment that it may begin work for others
   };
   [[nodiscard]] const std::vector<Death>& deaths() const { return deaths_; }
+  /// Whether a broker died while it told that verdict: then some heard it.
+  [[nodiscard]] bool is_half_told(Incarnation incarnation, EvidenceSource source) const {
+    return half_told_.contains({incarnation, source});
+  }
+  /// Sessions that a frame broke: from whom it was, to whom, and when.
+  struct Spoiled {
+    Incarnation from, to;
+    TimePoint when;
+  };
+  [[nodiscard]] const std::vector<Spoiled>& spoiled_sessions() const { return spoiled_sessions_; }
   /// Whether the broker that runs declared it down.
   [[nodiscard]] bool is_down(Incarnation incarnation) const { return down_.contains(incarnation); }
 
@@ -337,6 +358,7 @@ class World {
   void digest(const Message& message);
   void digest_part(const std::string& part);
   void digest_value(std::uint64_t value);
+  void note_spoiled(const std::string& header, Incarnation to);
 
   Settings settings_;
   Random random_;
@@ -344,6 +366,7 @@ class World {
   std::unique_ptr<broker::BrokerCore> broker_;  // null: none runs
   std::vector<std::uint64_t> knocking_;         // connections that wait for one
   const bool tracing_;
+  const bool takes_turns_between_;  // processes do, between the effects of one step of their node
   std::uint64_t digest_ = 0;
   BrokerListener broker_listener_{*this};
   std::function<Fate(FaultPoint, std::optional<std::size_t>)> fate_;
@@ -357,7 +380,9 @@ class World {
   std::vector<std::unique_ptr<Node>> nodes_;
   std::vector<Death> deaths_;
   std::set<Incarnation> down_;  // of deaths_, those that the present broker declared
+  std::set<std::pair<Incarnation, EvidenceSource>> half_told_;
   std::map<std::size_t, std::function<void()>> spoiled_;
+  std::vector<Spoiled> spoiled_sessions_;
   bool overhears_ = false;
   SessionFrames overheard_;
 };

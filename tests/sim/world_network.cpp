@@ -93,14 +93,17 @@ void World::carry(std::uint64_t id, Direction direction, Action arrived) {
 }
 
 void World::release_held(Node& node, Direction direction, Duration late) {
-  const Duration after = late == Duration::zero()
-                             ? late
-                             : Duration{static_cast<Duration::rep>(
-                                   random_.below(static_cast<std::uint64_t>(late.count())))};
+  // each connection's TCP waits for its own time
+  std::map<std::uint64_t, Duration> after;
   for (auto& [id, arrived] : std::exchange(node.held_[of(direction)], {})) {
+    const auto [found, is_first] = after.try_emplace(id, Duration::zero());
+    if (is_first && late > Duration::zero()) {
+      found->second = Duration{
+          static_cast<Duration::rep>(random_.below(static_cast<std::uint64_t>(late.count())))};
+    }
     TimePoint& last =
         direction == Direction::kToBroker ? at(id).last_to_broker : at(id).last_to_node;
-    last = std::max(last, now() + after);
+    last = std::max(last, now() + found->second);
     carry(id, direction, std::move(arrived));  // held again, if something else holds it
   }
 }
@@ -157,6 +160,11 @@ void World::tell_broker_closed(std::uint64_t id) {
     at(id).open_at_broker = false;
     if (reaches) broker_closed(id);
   });
+}
+
+void World::note_spoiled(const std::string& header, Incarnation to) {
+  const auto route = wire::decode_route_from(header);
+  if (route) spoiled_sessions_.push_back({route->incarnation, to, now()});
 }
 
 bool World::sever(std::optional<std::uint64_t> id) {
@@ -228,6 +236,7 @@ void World::to_node(std::uint64_t id, Message message) {
 void World::hear(Node& owner, const Message& message) {
   const auto spoiling = spoiled_.extract(owner.index_);
   if (spoiling.empty()) return owner.hear(message.front(), message.back());
+  note_spoiled(message.front(), owner.core_.incarnation());
   if (spoiling.mapped()) spoiling.mapped()();
   owner.hear(message.front(), spoiled(message.back(), now(), random_.below(4)));
 }

@@ -13,6 +13,10 @@ namespace {
 // How often who cannot send looks again.
 constexpr Duration kPluggedLook = std::chrono::milliseconds{20};
 
+// As in node_loop.cpp.
+constexpr Duration kRecordsInterval = std::chrono::milliseconds{20};
+constexpr int kRecordFramesAtOnce = 2;
+
 // Until what its I/O thread read next has come to who was stopped.
 constexpr Duration kNextPiece = std::chrono::microseconds{300};
 
@@ -162,13 +166,15 @@ void World::Node::turn() {
   const TimePoint now = this->now();
   while (alive_) {
     if (!hung_) scheduler_.run_until_idle(world_.now());
-    if (std::exchange(turn_done_, false)) carry_out(core_.on_turn(0, 0, now));
     for (auto& signal : std::exchange(forwarded_, {})) {
       carry_out(core_.on_signal(std::move(signal), now));
     }
-    while (core_.takes_records() && !recorder_.empty()) {
-      carry_out(core_.on_records(recorder_.take()));
+    if (std::exchange(turn_done_, false)) {
+      carry_out(core_.on_turn(static_cast<std::uint32_t>(participants_->live),
+                              static_cast<std::uint32_t>(supervisor_->open()), now));
     }
+    if (!records_due_ && !recorder_.empty()) records_due_ = now + kRecordsInterval;
+    tell_records(now);
     carry_out(core_.advance(now));
     if (!plugged_) carry_out(core_.flush(now));
     if (hung_) break;
@@ -179,6 +185,29 @@ void World::Node::turn() {
   if (alive_) sleep();
 }
 
+/// As NodeLoop: a few at once, and all before the end.
+void World::Node::tell_records(TimePoint now) {
+  if (!core_.takes_records()) return;
+  const bool due = records_due_ && now >= *records_due_;
+  if (!due && !leaving_) return;
+  for (int i = 0; (i < kRecordFramesAtOnce || leaving_) && !recorder_.empty(); ++i) {
+    carry_out(core_.on_records(recorder_.take()));
+  }
+  records_due_.reset();
+  if (!recorder_.empty()) records_due_ = now + kRecordsInterval;
+}
+
+/// Workers run while the loop's thread carries out what a step decided: what it hands over is
+/// answered, and what it publishes read, before the next effect.
+void World::Node::take_turns_between() {
+  if (!world_.takes_turns_between_ || hung_ || !alive_) return;
+  if (world_.random_.below(2) == 0) scheduler_.run_until_idle(world_.now());
+}
+
+bool World::Node::leaves_around(TimePoint when) const {
+  return leaving_ && *leaving_ <= when && (!ended_ || *ended_ + std::chrono::seconds{1} >= when);
+}
+
 void World::Node::end() {
   if (std::exchange(alive_, false)) ended_ = world_.now();
 }
@@ -187,6 +216,7 @@ void World::Node::sleep() {
   auto due = core_.next_deadline();
   const auto timer = hung_ ? std::nullopt : scheduler_.next_deadline();
   if (timer && (!due || *timer < *due)) due = timer;
+  if (records_due_ && core_.takes_records() && (!due || *records_due_ < *due)) due = records_due_;
   // what it is to send stays due: it looks again after a while
   if (due && plugged_) due = std::max(*due, world_.now() + kPluggedLook);
   if (!due || (wake_ && *wake_ <= *due && *wake_ > world_.now())) return;
@@ -267,10 +297,12 @@ void World::Node::carry_out(NodeCore::Effects effects) {
             if (data_) world_.to_broker(*data_, Message{std::move(e.header), std::move(e.frame)});
           } else if constexpr (std::is_same_v<Effect, node_effect::Deliver>) {
             deliver(std::move(e.signal));
+            take_turns_between();
           } else if constexpr (std::is_same_v<Effect, node_effect::CertifyTurn>) {
             scheduler_.send_local(beat_process_, std::make_unique<BeatRequest>());
           } else if constexpr (std::is_same_v<Effect, node_effect::Publish>) {
             publish(std::move(e.snapshot));
+            take_turns_between();
           } else if constexpr (std::is_same_v<Effect, node_effect::Undeliverable>) {
             scheduler_.dead_letters().add(
                 DeadLetter::of(e.cause, e.send.from, e.send.to, e.send.envelope, world_.now()));
@@ -285,11 +317,13 @@ void World::Node::carry_out(NodeCore::Effects effects) {
           } else if constexpr (std::is_same_v<Effect, node_effect::Lease>) {
             lease_until_ = e.until;
             participants_->lease_until.store(e.until);
+            take_turns_between();
           } else if constexpr (std::is_same_v<Effect, node_effect::RecordsArrived>) {
             recorder_.arrived(e.up_to);
           } else if constexpr (std::is_same_v<Effect, node_effect::KeepRecords>) {
             recorder_.set_records_max(e.records_max);
             recorder_.connected(e.epoch, e.anew);
+            records_due_ = world_.now() + kRecordsInterval;
             if (e.anew && e.records_max > 0) supervisor_->retell();
           } else if constexpr (std::is_same_v<Effect, node_effect::CancelConversation>) {
             const bool accepted =
@@ -303,6 +337,7 @@ void World::Node::carry_out(NodeCore::Effects effects) {
             lost_forever_.clear();
             gone_.clear();
             world_.trace(label() + " fenced: " + e.why);
+            take_turns_between();
           } else if constexpr (std::is_same_v<Effect, node_effect::Refused> ||
                                std::is_same_v<Effect, node_effect::Left>) {
             refused_ = std::is_same_v<Effect, node_effect::Refused>;
