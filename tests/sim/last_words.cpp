@@ -16,7 +16,6 @@ namespace liminal::sim {
 namespace {
 
 constexpr std::size_t kWordsMax = 1000;
-constexpr time_t kStuckAfterSeconds = 60;
 
 // Signal handlers reach nothing else: written between storms, read at death.
 char words[kWordsMax + 1];
@@ -64,7 +63,7 @@ void on(int number, void (*handler)(int)) {
 
 }  // namespace
 
-void speak_at_death() {
+void speak_at_death(int stuck_after) {
   on(SIGABRT, on_death);
   if (__sanitizer_set_death_callback != nullptr) {
     __sanitizer_set_death_callback(speak);  // it has its own handlers of the others, and reports
@@ -72,8 +71,7 @@ void speak_at_death() {
     for (const int number : {SIGSEGV, SIGBUS, SIGFPE}) on(number, on_death);
   }
   on(SIGALRM, on_alarm);
-  const itimerval every{.it_interval = {kStuckAfterSeconds, 0},
-                        .it_value = {kStuckAfterSeconds, 0}};
+  const itimerval every{.it_interval = {stuck_after, 0}, .it_value = {stuck_after, 0}};
   ::setitimer(ITIMER_REAL, &every, nullptr);
 }
 

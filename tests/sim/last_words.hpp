@@ -8,10 +8,10 @@ namespace liminal::sim {
 
 /// Has SIGABRT, SIGSEGV, SIGBUS, SIGFPE and a sanitizer's death write the last words to stderr,
 /// before the process ends as it would have; and ends it by SIGABRT when, while there are such
-/// words, still_running() was not called for a minute or two.
+/// words, still_running() was not called for `stuck_after` seconds, or up to twice as many.
 ///
 /// For the whole process, since signals are: call once, from the thread that runs the storms.
-void speak_at_death();
+void speak_at_death(int stuck_after = 60);
 
 /// From now on. Longer ones than 1,000 bytes are cut off.
 void set_last_words(const std::string& words);

@@ -2,8 +2,10 @@
 #include <malloc.h>
 
 #include <cstdio>
+#include <cstdlib>
 #include <fstream>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "common/base/standard_streams.hpp"
@@ -20,6 +22,17 @@ constexpr int kViolations = 1;
 constexpr int kUsage = 2;
 // Of seeds that failed; the others are counted.
 constexpr std::uint64_t kFailuresShown = 5;
+
+/// The tests of this program see what looks after a run at work; nobody else sets this.
+Storm::Settings::Flaw flaw_for_tests() {
+  using Flaw = Storm::Settings::Flaw;
+  const char* const text = std::getenv("LIMINAL_SIM_TEST_FLAW");
+  const std::string_view name = text == nullptr ? "" : text;
+  return name == "hangs"     ? Flaw::kHangs
+         : name == "repeats" ? Flaw::kRepeats
+         : name == "accused" ? Flaw::kAccused
+                             : Flaw::kNone;
+}
 
 void list() {
   std::puts("nemeses");
@@ -73,11 +86,13 @@ int run(const SimOptions& options) {
   Tally sum;
   std::uint64_t failures = 0;
   const auto begin = std::chrono::steady_clock::now();
-  speak_at_death();
+  const auto flaw = flaw_for_tests();
+  flaw == Storm::Settings::Flaw::kHangs ? speak_at_death(1) : speak_at_death();
   for (std::uint64_t i = 0; i < options.seeds; ++i) {
     const std::uint64_t seed = options.first + i;
     set_last_words(options.replay(seed));
     auto settings = options.storm();
+    settings.flaw = flaw;
     if (trace.is_open()) {
       trace << "seed " << seed << '\n';
       settings.trace = [&](TimePoint now, const std::string& line) {

@@ -127,6 +127,38 @@ TEST_F(Program, WhoeverKillsItIsToldWhatReplaysTheStorm) {
   EXPECT_NE(text.find("again: liminal-sim --seed 5 --minutes 900\n"), std::string::npos);
 }
 
+/// With something wrong that only its own tests bring about.
+Ended run_flawed(const std::string& flaw, const std::string& arguments) {
+  ::setenv("LIMINAL_SIM_TEST_FLAW", flaw.c_str(), 1);
+  Ended ended = run(arguments);
+  ::unsetenv("LIMINAL_SIM_TEST_FLAW");
+  return ended;
+}
+
+TEST_F(Program, AnEventThatDoesNotReturnEndsItAndTellsWhatReplaysTheStorm) {
+  const Ended ended = run_flawed("hangs", "--seed 5");
+  EXPECT_NE(ended.status, 0);
+  EXPECT_NE(ended.text.find("an event does not return"), std::string::npos) << ended.text;
+  EXPECT_NE(ended.text.find("again: liminal-sim --seed 5\n"), std::string::npos) << ended.text;
+  EXPECT_EQ(ended.text.find("violations"), std::string::npos) << "it ended before its report";
+}
+
+TEST_F(Program, EventsAtOneInstantForEverAreAViolation) {
+  const Ended ended = run_flawed("repeats", "--seed 5 --minutes 0.05 --nodes 2");
+  EXPECT_EQ(ended.status, 1);
+  EXPECT_NE(ended.text.find("violation: more than "), std::string::npos) << ended.text;
+  EXPECT_NE(ended.text.find("none runs any more"), std::string::npos) << ended.text;
+}
+
+TEST_F(Program, AViolationThatIsNotThereASecondTimeIsSaidToBeNotReproduced) {
+  const Ended ended = run_flawed("accused", "--seed 5 --minutes 0.05");
+  EXPECT_EQ(ended.status, 1);
+  EXPECT_NE(ended.text.find("violation: accused"), std::string::npos) << ended.text;
+  EXPECT_NE(ended.text.find("not reproduced: the same seed ran differently"), std::string::npos)
+      << ended.text;
+  EXPECT_EQ(run("--seed 5 --minutes 0.05").text.find("not reproduced"), std::string::npos);
+}
+
 TEST(SimOptions, TheCommandThatReplaysNamesWhatChangesTheRun) {
   const char* const words[] = {"liminal-sim", "--seeds",     "9",       "--minutes", "2",
                                "--nemesis",   "broker-kill", "--nodes", "5"};

@@ -117,6 +117,25 @@ void Storm::begin() {
   });
 }
 
+void Storm::begin_flaw() {
+  switch (settings_.flaw) {
+    case Settings::Flaw::kNone:
+      return;
+    case Settings::Flaw::kHangs:
+      return world_.events().after(1s, [this] {
+        while (hangs_) continue;
+      });
+    case Settings::Flaw::kRepeats:
+      return world_.events().after(1s, [this] { repeat(); });
+    case Settings::Flaw::kAccused:
+      return violations_->add("accused, for a test");
+  }
+}
+
+void Storm::repeat() {
+  world_.events().after(Duration::zero(), [this] { repeat(); });
+}
+
 void Storm::run_for(Duration duration) {
   world_.run_for(duration);
   still_running();
@@ -132,6 +151,7 @@ void Storm::run() {
       static_cast<std::uint64_t>(
           std::chrono::ceil<std::chrono::seconds>(settings_.length + kHealingMax).count()));
   begin();
+  begin_flaw();
   for (const TimePoint end = world_.now() + settings_.length; world_.now() < end;) {
     run_for(std::min(kStep, end - world_.now()));
   }

@@ -32,6 +32,9 @@ class Storm {
     Density density = {};
     std::vector<std::string_view> nemeses = {};  // names of kinds; empty: all
     bool calm = false;  // nothing fails but what requests themselves bring about
+    /// For tests of what looks after a run: an event that does not return, one that follows itself
+    /// at one instant for ever, a violation that is none.
+    enum class Flaw : std::uint8_t { kNone, kHangs, kRepeats, kAccused } flaw = Flaw::kNone;
     /// Takes the trace; empty: none is made.
     std::function<void(TimePoint now, const std::string& line)> trace = {};
   };
@@ -52,6 +55,8 @@ class Storm {
   [[nodiscard]] World::Settings world_settings(std::uint64_t seed);
   std::size_t start(std::size_t host);
   void begin();
+  void begin_flaw();
+  void repeat();
   void run_for(Duration duration);
   void scatter(int per_minute, std::function<void()> action);
   void heal();
@@ -74,6 +79,7 @@ class Storm {
   PolicyScene policies_;
   Tally tally_;
   bool capped_ = false;  // too many events: none runs any more
+  volatile bool hangs_ = true;
 };
 
 }  // namespace liminal::sim
