@@ -93,7 +93,11 @@ class Case {
         return decides(record);
       case TimelineEvent::kPlaced:
         placed_at_.emplace(*record.participant, decisions_);
-        if (const AttachedPid* named = attached(record.role)) takes_turn(*named, record);
+        if (const AttachedPid* named = attached(record.role)) {
+          takes_turn(*named, record);
+        } else {
+          lives_on(*record.participant);
+        }
         return;
       case TimelineEvent::kOpened:
       case TimelineEvent::kUnplaced:
@@ -143,6 +147,12 @@ class Case {
       accuse("an exit of a node's death came behind the policy");
     }
     fallen_.insert(life);
+  }
+
+  /// Who is given a role lives: what broke before was this node's own doing, which fenced itself.
+  void lives_on(const Pid& pid) {
+    fallen_.erase({pid.node, pid.incarnation});
+    decided_on_.erase({pid.node, pid.incarnation});
   }
 
   void decided_on_the_fallen() {
