@@ -42,7 +42,7 @@ control::Join some_join(const NodeName& node, Incarnation incarnation) {
 LyingNodes::LyingNodes(test::Choices choices)
     : choices_(choices), core_(settings(), Random{choices_.below(256)}, now_) {
   for (std::uint64_t i = 1; i <= kHonest; ++i) join_honest(i);
-  joining_ = false;
+  honest_moving_ = false;
 }
 
 void LyingNodes::run(int steps) {
@@ -80,6 +80,47 @@ void LyingNodes::join_honest(std::uint64_t number) {
   say(data, control::Attach{*node.token});
 }
 
+void LyingNodes::return_honest() {
+  const ConnectionId old_control = any_honest().control;
+  auto entry = honest_.extract(old_control);
+  Honest& node = entry.mapped();
+  const ConnectionId old_data = node.data;
+  const bool closes_first = choices_.below(2) == 0;
+  const auto close_old = [&] {
+    for (const ConnectionId old : {old_control, old_data}) {
+      carry_out(core_.on_closed(old, now_), old);
+    }
+  };
+  honest_moving_ = true;
+  entry.key() = node.control = conn(++connections_);
+  node.data = conn(++connections_);
+  honest_.insert(std::move(entry));
+  if (closes_first) close_old();
+  node.token.reset();
+  control::Join join = some_join(node.name, node.incarnation);
+  if (choices_.below(2) == 0) join.epoch = core_.epoch();
+  say(node.control, join);
+  test::expect(node.token.has_value(), "an honest return was not welcomed");
+  say(node.data, control::Attach{*node.token});
+  if (!closes_first) close_old();
+  honest_moving_ = false;
+}
+
+void LyingNodes::leave_honest() {
+  honest_moving_ = true;
+  while (!honest_.empty()) {
+    const auto [control, node] = *honest_.begin();
+    say(control, control::Leave{});
+    honest_.erase(honest_.begin());
+    for (const ConnectionId closing : {control, node.data}) {
+      carry_out(core_.on_closed(closing, now_), closing);
+      test::expect(!core_.is_a_nodes(closing), "a connection that closed is a node's");
+    }
+  }
+  test::expect(core_.members().empty(), "a node that left is still a member");
+  test::expect(!core_.next_beat(), "beats are due to nobody");
+}
+
 LyingNodes::Honest& LyingNodes::any_honest() {
   auto found = honest_.begin();
   std::advance(found, static_cast<std::ptrdiff_t>(choices_.below(honest_.size())));
@@ -103,6 +144,10 @@ void LyingNodes::honest_frame() {
 void LyingNodes::pass(Duration duration) {
   now_ += duration;
   advance();
+}
+
+void LyingNodes::pass_beats(std::uint64_t count) {
+  while (count-- > 0) pass(settings().cluster.beat_interval);
 }
 
 void LyingNodes::stall(Duration lag) {
@@ -147,7 +192,7 @@ LyingNodes::Hostile* LyingNodes::any_joined() {
 NodeName LyingNodes::hostile_name() { return name("liar-" + std::to_string(choices_.below(12))); }
 
 void LyingNodes::step() {
-  switch (choices_.below(20)) {
+  switch (choices_.below(25)) {
     case 0:
     case 1:
       return honest_frame();
@@ -182,15 +227,18 @@ void LyingNodes::step() {
       return tell_lies();
     case 19:
       return ask_about_conversations();
+    case 20:
+    case 21:
+      return come_back();
+    case 22:
+      return choices_.below(4) == 0 ? return_honest() : end_connection();
+    case 23:
+      return pass_beats(choices_.below(32));
     case 14:
       if (choices_.below(4) == 0) return stall(std::chrono::milliseconds{choices_.below(1000)});
       return say(any_hostile().connection, control::StatusQuery{});
-    default: {
-      const ConnectionId closing = any_hostile().connection;
-      if (choices_.below(2) == 0) return;
-      hostile_.erase(closing);
-      return carry_out(core_.on_closed(closing, now_), closing);
-    }
+    default:
+      return end_connection();
   }
 }
 
@@ -249,6 +297,37 @@ void LyingNodes::join_with_a_lie() {
     bytes.replace(at, 8, std::string(8, '\0'));
   }
   say_bytes(from, bytes);
+}
+
+void LyingNodes::come_back() {
+  const auto was = std::find_if(hostile_.begin(), hostile_.end(), [&](const auto& each) {
+    return each.second.joined_as && choices_.below(3) == 0;
+  });
+  if (was == hostile_.end()) return;
+  control::Join join = *was->second.joined_as;
+  if (choices_.below(2) == 0) join.epoch = core_.epoch();
+  if (choices_.below(4) == 0) join.incarnation = inc(1 + choices_.below(40));  // fenced, anew
+  if (choices_.below(8) == 0) join.light = !join.light;
+  Hostile& from = choices_.below(4) == 0 ? was->second : any_hostile();
+  from.joined_as = join;
+  say(from.connection, join);
+}
+
+void LyingNodes::end_connection() {
+  const ConnectionId ending = any_hostile().connection;
+  switch (choices_.below(5)) {
+    case 0:
+    case 1:
+      hostile_.erase(ending);
+      return carry_out(core_.on_closed(ending, now_), ending);
+    case 2:
+      hostile_.erase(ending);
+      return carry_out(core_.on_given_up(ending, now_), ending);
+    case 3:
+      return carry_out(core_.on_withheld(ending, now_), ending);
+    default:
+      return carry_out(core_.beat(now_), std::nullopt);
+  }
 }
 
 void LyingNodes::attach() {

@@ -66,12 +66,18 @@ class LyingNodes {
   // ---- the honest ----
 
   void join_honest(std::uint64_t number);
+  /// Over other connections, with the incarnation that it has; the old ones close before or after.
+  void return_honest();
+  /// Then nobody is left.
+  void leave_honest();
   Honest& any_honest();
   Honest* by_data(ConnectionId connection);
 
   void honest_frame();
 
   void pass(Duration duration);
+  /// As long as recovery, a grace or a verdict takes, with the beats of the honest.
+  void pass_beats(std::uint64_t count);
   /// The broker itself is late by that.
   void stall(Duration lag);
   void advance();
@@ -86,8 +92,12 @@ class LyingNodes {
   void step();
 
   void join_with_a_lie();
+  /// The join of somebody who is there, or was, said again: on the same connection or another.
+  void come_back();
 
   void attach();
+  /// The broker's own end: closed, given up as too slow, or nothing more could be sent there.
+  void end_connection();
 
   void beat();
 
@@ -153,13 +163,14 @@ class LyingNodes {
 
   void check_bounds();
 
-  /// When all the others are gone and forgotten, the honest are where they were.
+  /// When all the others are gone and forgotten, the honest are where they were; and when they are
+  /// gone as well, nothing is left.
   void check_the_end();
 
   test::Choices choices_;
   TimePoint now_{std::chrono::hours{1}};
   BrokerCore core_;
-  bool joining_ = true;
+  bool honest_moving_ = true;  // they come, return or leave
   std::map<ConnectionId, Honest> honest_;
   std::map<ConnectionId, Hostile> hostile_;
   std::uint64_t connections_ = 1000;

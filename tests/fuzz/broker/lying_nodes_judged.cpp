@@ -118,12 +118,16 @@ void LyingNodes::carry_out(const Effects& effects, std::optional<ConnectionId> c
   for (const Effect& effect : effects) {
     if (const auto* send = std::get_if<effect::Send>(&effect)) on_send(*send, cause);
     if (const auto* down = std::get_if<effect::NodeDown>(&effect)) not_honest(down->name);
-    if (const auto* left = std::get_if<effect::NodeLeft>(&effect)) not_honest(left->name);
     if (const auto* suspect = std::get_if<effect::NodeSuspect>(&effect)) not_honest(suspect->name);
-    if (const auto* lost = std::get_if<effect::ControlLost>(&effect)) not_honest(lost->name);
+    if (const auto* left = std::get_if<effect::NodeLeft>(&effect)) {
+      if (!honest_moving_) not_honest(left->name);
+    }
+    if (const auto* lost = std::get_if<effect::ControlLost>(&effect)) {
+      if (!honest_moving_) not_honest(lost->name);
+    }
     if (const auto* joined = std::get_if<effect::NodeJoined>(&effect)) {
-      if (!joining_) not_honest(joined->name);
-      hostile_joins_ += !joining_;
+      if (!honest_moving_) not_honest(joined->name);
+      hostile_joins_ += !honest_moving_;
     }
   }
 }
@@ -140,8 +144,9 @@ void LyingNodes::on_send(const effect::Send& send, std::optional<ConnectionId> c
     return told_honest(found->second, *frame, cause);
   }
   if (Honest* node = by_data(send.connection)) {
-    expect(joining_ && cause == node->data && std::holds_alternative<control::Attached>(*frame),
-           "an honest data connection was told something");
+    expect(
+        honest_moving_ && cause == node->data && std::holds_alternative<control::Attached>(*frame),
+        "an honest data connection was told something");
     return;
   }
   const auto found = hostile_.find(send.connection);
@@ -156,16 +161,17 @@ void LyingNodes::on_send(const effect::Send& send, std::optional<ConnectionId> c
 void LyingNodes::told_honest(Honest& node, const ControlFrame& frame,
                              std::optional<ConnectionId> cause) {
   if (const auto* welcome = std::get_if<control::Welcome>(&frame)) {
-    expect(joining_ && cause == node.control, "a welcome that nobody asked for");
+    expect(honest_moving_ && cause == node.control, "a welcome that nobody asked for");
     node.token = welcome->token;
     node.version = welcome->version.value();
+    node.view.clear();
     for (const Member& member : welcome->members) node.view.insert(member.name);
   } else if (const auto* beat = std::get_if<control::BrokerBeat>(&frame)) {
     node.newest_heard = beat->number;
   } else if (const auto* changes = std::get_if<control::Changes>(&frame)) {
     expect(changes->version.value() == ++node.version, "a gap or an overlap");
     for (const auto& change : changes->changes) {
-      if (!joining_) not_honest(change.member.name);
+      if (!honest_moving_) not_honest(change.member.name);
       node.view.insert(change.member.name);
     }
   } else if (const auto* loads = std::get_if<control::Loads>(&frame)) {
@@ -197,6 +203,12 @@ void LyingNodes::check_the_end() {
     carry_out(core_.on_closed(closing, now_), closing);
   }
   for (int i = 0; i < 11; ++i) pass(std::chrono::seconds{1});  // recovery, and every verdict
+  expect(core_.cancels_waiting() == 0, "somebody who is gone waits for an answer");
+  for (std::uint64_t number = 1001; number <= connections_; ++number) {
+    const ConnectionId connection{number};
+    const bool of_honest = honest_.contains(connection) || by_data(connection) != nullptr;
+    expect(core_.is_a_nodes(connection) == of_honest, "a connection that closed is a node's");
+  }
   expect(core_.members().size() == kHonest, "a liar that is gone is still a member");
   for (const auto& [control, node] : honest_) {
     expect(node.version == core_.version().value(), "an honest node missed a change");
@@ -206,6 +218,7 @@ void LyingNodes::check_the_end() {
     }
   }
   for (int i = 0; i < 10; ++i) honest_frame();
+  leave_honest();
 }
 
 }  // namespace liminal::broker

@@ -70,7 +70,12 @@ void write_calls(Writer& writer) {
 
 void write_states(Writer& writer) {
   RemoteState told{{.id = conversation()}, CrashPolicy::kFail, std::nullopt};
-  writer.write("state", *encode_state(told, kNow));
+  const auto write = [&] {
+    const std::string bytes = *encode_state(told, kNow);
+    writer.write("state", bytes);
+    writer.write("shown", std::string(1, '\0') + bytes);
+  };
+  write();
   const Pid there = pid_b(1), at_home{pid_a(17).node, local_incarnation(), Serial{2}};
   told.on_crash = CrashPolicy::kCompensate;
   told.actor = at_home;
@@ -92,7 +97,60 @@ void write_states(Writer& writer) {
   told.state.compensations = {{"a", "upper", MessageId{1, 2}, true, CompensationOutcome::kFailed, 3,
                                there, "no", kNow - 4s},
                               {"b", "b", MessageId{3, 4}, false}};
-  writer.write("state", *encode_state(told, kNow));
+  write();
+}
+
+void write_texts(Writer& writer) {
+  for (const char* text : {
+           "",
+           "# a comment\nname = node-a\n\nlabel = zone=\"north\"\r\n service = \"up = \\\"er\\n\" "
+           "\n",
+           "listen = tcp://127.0.0.1:7411\nlisten = ipc:///tmp/x\ninsecure = true\n",
+       }) {
+    writer.write("config_file", text);
+  }
+  for (const char* text : {
+           "250ms",
+           "1.5s",
+           "2h",
+           "16MiB",
+           "64KiB",
+           "100B",
+           "tcp://127.0.0.1:7411",
+           "tcp://*:*",
+           "tcp://[::1]:0",
+           "ipc:///tmp/x",
+           "none",
+           "localhost:7412",
+           "node-a",
+           "zone=north",
+           "upper=exec:tr a-z A-Z",
+           "upper=pipe:cat",
+           "upper=echo",
+           "018f0a0000000001",
+           "0123456789abcdeffedcba9876543210@node-a/0000000000000018/17",
+           "0123456789abcdeffedcba9876543210",
+           "two\nlines\t\x1b[2J \xc3\xa9 \xe2\x80\xa8 \\",
+       }) {
+    for (const char shown : {'\4', '\377'}) writer.write("values", shown + std::string{text});
+  }
+  const auto words = [&](char table, std::initializer_list<std::string_view> all) {
+    std::string bytes(1, table);
+    for (const std::string_view word : all) (bytes += word) += '\0';
+    writer.write("options", bytes);
+  };
+  words(0,
+        {"--duration=5s", "ELIMINAL_NUMBER=7", "size = 16MiB", "--flag", "- one", "--", "- --two"});
+  words(0, {"--anything", "- ", "ELIMINAL_SOME_TEXT=a\nb", "word = two", "address = 127.0.0.1:0"});
+  words(0, {"anything = \"a\\n\\\"\\\\\"", "anything =", "--a=--help", "--flag=false"});
+  words(1, {"--listen", "- tcp://127.0.0.1:*", "--suspect-after=1s", "down-after = 3s",
+            "ELIMINAL_RECOVERY=0s", "--lease-margin=500ms", "beat-interval = 250ms"});
+  words(1, {"--listen=tcp://0.0.0.0:7411", "--insecure", "reconnect-grace = 500ms",
+            "timeline-max = 0", "nodes-max = 3", "payload-max = 1MiB", "outbox-max = 64MiB"});
+  words(2, {"--name=node-a", "--service", "- upper=exec:tr a-z A-Z", "--label=zone=north",
+            "compensate = upper=exec:true", "ELIMINAL_BROKER=none", "turn-max = 1s"});
+  words(2, {"--name", "- a", "ELIMINAL_SERVICE=a=echo\nb=pipe:cat", "mailbox-max = 1",
+            "links-max = 3", "credit-window = 4MiB", "isolation-timeout = 60s", "log-level = off"});
 }
 
 void write_all(Writer& writer) {
@@ -102,6 +160,7 @@ void write_all(Writer& writer) {
       "loads",   "cancel order",  "timeline reply", "cancel reply",        "conversations reply"};
   for (const Encoded& frame : encoded_frames()) {
     writer.write(kTargets[frame.decoder], frame.bytes);
+    if (frame.decoder == 0) writer.write("shown", '\1' + frame.bytes);
     for (std::size_t i = 0; i < std::size(kTimelineFrames); ++i) {
       const std::string name = kTimelineFrames[i];
       if (frame.name != name && frame.name != name + ", bare") continue;
@@ -120,6 +179,7 @@ void write_all(Writer& writer) {
   }
   write_calls(writer);
   write_states(writer);
+  write_texts(writer);
 }
 
 }  // namespace

@@ -45,24 +45,32 @@ std::string header(const NodeName& name, Incarnation incarnation, Epoch epoch = 
   return wire::encode(RouteFrom{name, incarnation, epoch, version});
 }
 
+/// Small enough that something waits, and is deferred.
+NodeCore::Settings node_settings(Choices& choices) {
+  NodeCore::Settings settings{.name = kSelf};
+  if (choices.below(2) == 0) settings.outbox_bytes_max = 100 * 1024;
+  if (choices.below(4) == 0) settings.frames_per_flush_max = 1;
+  return settings;
+}
+
 }  // namespace
 
 LyingPeers::LyingPeers(Choices choices)
     : choices_(choices),
-      core_({.name = kSelf}, Random{choices_.below(256)}),
+      core_(node_settings(choices_), Random{choices_.below(256)}),
       peer_(SessionNumber{1}, {}) {
   carry_out(core_.start(now_));
-  carry_out(core_.on_control_connected(now_));
+  control_stands();
   tell(some_welcome({listed(kHonest, kHonestIncarnation), listed(kLiar, kLiarIncarnation)}));
-  carry_out(core_.on_data_connected(now_));
-  carry_out(core_.on_data_control(wire::encode(ControlFrame{control::Attached{}}), now_));
+  data_stands();
+  tell_on_data(wire::encode(ControlFrame{control::Attached{}}));
   expect(core_.joined(), "the node is not joined");
 }
 
 void LyingPeers::with_a_lying_peer() {
   for (int i = 0; i < 150 && !choices_.over(); ++i) {
     now_ += std::chrono::milliseconds{choices_.below(50)};
-    switch (choices_.below(6)) {
+    switch (choices_.below(7)) {
       case 0:
         honest_signal();
         break;
@@ -71,6 +79,9 @@ void LyingPeers::with_a_lying_peer() {
         break;
       case 2:
         advance();
+        break;
+      case 6:
+        own_anything();
         break;
       default:
         lie();
@@ -96,14 +107,24 @@ void LyingPeers::with_a_lying_broker() {
     const std::string valid = wire::encode(kFrames[choices_.below(kFrames.size())].frame);
     const std::string bytes =
         choices_.below(2) == 0 ? valid : mutated(valid, valid_frames(), choices_);
-    switch (choices_.below(17)) {
+    switch (choices_.below(21)) {
       case 0:
       case 1:
       case 2:
-        carry_out(core_.on_control(bytes, now_));
+        tell_bytes(bytes);
+        break;
+      case 17:
+        any_beat();
+        break;
+      case 18:
+      case 19:
+        reconnect();
+        break;
+      case 20:
+        let_time_pass();
         break;
       case 3:
-        carry_out(core_.on_data_control(bytes, now_));
+        tell_on_data(bytes);
         break;
       case 4:
         lie();
@@ -112,31 +133,20 @@ void LyingPeers::with_a_lying_broker() {
         own_signal(choices_.below(2) == 0);
         break;
       case 6:
-        carry_out(choices_.below(2) == 0 ? core_.on_control_closed(now_)
-                                         : core_.on_data_closed(now_));
+        choices_.below(2) == 0 ? close_control() : close_data();
         break;
       case 7:
-        carry_out(core_.on_control_connected(now_));
+        control_stands();
         break;
       case 8:
-        carry_out(core_.on_data_connected(now_));
+        data_stands();
         break;
       case 9:
         any_welcome();
         break;
-      case 10: {
-        control::Changes changes{MembershipVersion{10 + choices_.below(4)}, {}};
-        for (std::uint64_t n = choices_.below(3); n-- > 0;) {
-          Member about = listed(choices_.below(2) == 0 ? kLiar : kSelf,
-                                choices_.below(2) == 0 ? kLiarIncarnation : core_.incarnation());
-          about.state = static_cast<MemberState>(choices_.below(4));
-          const bool ended = about.state > MemberState::kSuspect;
-          changes.changes.push_back(
-              {std::move(about), ended ? std::optional{evidence()} : std::nullopt});
-        }
-        tell(std::move(changes));
+      case 10:
+        any_change();
         break;
-      }
       case 11:
         own_records();
         if (choices_.below(20) == 1) carry_out(core_.leave(now_));
@@ -146,13 +156,104 @@ void LyingPeers::with_a_lying_broker() {
         own_anything();
         break;
       case 14:  // nothing of ours at all
-        carry_out(core_.on_control(any_bytes(100, choices_), now_));
+        tell_bytes(any_bytes(100, choices_));
         break;
       default:
         carry_out(core_.on_turn(1, 1, now_));
         advance();
     }
   }
+  check_the_end();
+}
+
+void LyingPeers::any_change() {
+  if (choices_.below(4) != 0) ++version_;
+  control::Changes changes{MembershipVersion{version_}, {}, choices_.below(4) == 0};
+  for (std::uint64_t n = choices_.below(3); n-- > 0;) {
+    const NodeName& name = choices_.below(4) == 0 ? kSelf : kLiar;
+    const Incarnation incarnation = name == kSelf && choices_.below(2) == 0
+                                        ? core_.incarnation()
+                                        : Incarnation{600 + choices_.below(3)};
+    Member about = listed(name, incarnation);
+    about.state = static_cast<MemberState>(choices_.below(5));
+    const bool ended = about.state == MemberState::kDown || about.state == MemberState::kLeft;
+    changes.changes.push_back({std::move(about), ended ? std::optional{evidence()} : std::nullopt});
+  }
+  tell(std::move(changes));
+}
+
+void LyingPeers::any_beat() {
+  std::uint64_t echo = newest_beat_;
+  if (choices_.below(4) == 0) echo = choices_.next() >> choices_.below(64);
+  tell(control::BrokerBeat{++own_beats_, echo});
+  if (choices_.below(2) == 0) carry_out(core_.on_turn(1, 1, now_));
+}
+
+void LyingPeers::close_all() {
+  close_data();
+  close_control();
+}
+
+void LyingPeers::reconnect() {
+  close_all();
+  if (choices_.below(2) == 0) let_time_pass();
+  control_stands();
+  switch (choices_.below(8)) {
+    case 0:
+      return tell(control::Unknown{Epoch{77 + choices_.below(2)}});
+    case 1:
+      return tell(control::Refused{static_cast<control::RefusalCode>(choices_.below(4)), "no"});
+    default:
+      any_welcome();
+  }
+  data_stands();
+  tell_on_data(wire::encode(ControlFrame{control::Attached{}}));
+}
+
+void LyingPeers::let_time_pass() {
+  static constexpr Duration kSteps[] = {std::chrono::milliseconds{250}, std::chrono::seconds{1},
+                                        std::chrono::seconds{4},        std::chrono::seconds{20},
+                                        std::chrono::seconds{61},       std::chrono::seconds{121}};
+  now_ += kSteps[choices_.below(std::size(kSteps))];
+  advance();
+}
+
+void LyingPeers::check_the_end() {
+  close_all();
+  for (int i = 0; i < 10; ++i) {  // longer than it keeps its incarnation without a broker
+    now_ += std::chrono::seconds{30};
+    advance();
+  }
+  if (has_left_) return;  // for good: it keeps what it had, and does nothing with it
+  expect(core_.sessions() == 0, "a session with somebody, and no broker for long");
+  expect(core_.ties() == 0, "a tie to somebody, and no broker for long");
+}
+
+void LyingPeers::tell_bytes(const std::string& bytes) {
+  if (control_stands_) carry_out(core_.on_control(bytes, now_));
+}
+
+void LyingPeers::tell_on_data(const std::string& bytes) {
+  if (data_stands_) carry_out(core_.on_data_control(bytes, now_));
+}
+
+void LyingPeers::control_stands() {
+  if (std::exchange(control_stands_, true)) return;
+  carry_out(core_.on_control_connected(now_));
+}
+
+void LyingPeers::data_stands() {
+  if (!std::exchange(data_wanted_, false)) return;
+  data_stands_ = true;
+  carry_out(core_.on_data_connected(now_));
+}
+
+void LyingPeers::close_control() {
+  if (std::exchange(control_stands_, false)) carry_out(core_.on_control_closed(now_));
+}
+
+void LyingPeers::close_data() {
+  if (std::exchange(data_stands_, false)) carry_out(core_.on_data_closed(now_));
 }
 
 Pid LyingPeers::own(std::uint64_t serial) const {
@@ -178,9 +279,22 @@ void LyingPeers::own_signal(bool to_honest) {
 }
 
 void LyingPeers::any_welcome() {
-  auto welcome = some_welcome(
-      {listed(kLiar, kLiarIncarnation),
-       listed(kSelf, choices_.below(2) == 0 ? core_.incarnation() : kHonestIncarnation)});
+  std::vector<Member> members;
+  if (choices_.below(4) != 0) members.push_back(listed(kHonest, kHonestIncarnation));
+  if (choices_.below(4) != 0) {
+    members.push_back(listed(kLiar, Incarnation{600 + choices_.below(3)}));
+    static constexpr MemberState kStates[] = {MemberState::kJoined, MemberState::kSuspect,
+                                              MemberState::kExpected};
+    members.back().state = kStates[choices_.below(std::size(kStates))];
+  }
+  if (choices_.below(4) == 0) {
+    members.push_back(
+        listed(kSelf, choices_.below(2) == 0 ? core_.incarnation() : Incarnation{500}));
+  }
+  auto welcome = some_welcome(std::move(members));
+  if (choices_.below(3) == 0) welcome.epoch = Epoch{77 + choices_.below(3)};
+  welcome.version = MembershipVersion{version_ = 10 + choices_.below(4)};
+  welcome.recovering = choices_.below(4) == 0;
   if (choices_.below(4) == 0) {  // of a cluster that cannot be
     ClusterSettings& cluster = welcome.settings;
     Duration* const settings[] = {&cluster.beat_interval, &cluster.suspect_after,
@@ -207,10 +321,11 @@ void LyingPeers::own_anything() {
   const auto* found = std::get_if<Signal>(&kAll[choices_.below(kAll.size())].item);
   if (found == nullptr) return;
   Signal signal = *found;
+  const Incarnation to{honest_only_ ? 600 : 600 + choices_.below(4)};
   std::visit(
-      [](auto& each) {
+      [&](auto& each) {
         each.from = {kSelf, local_incarnation(), each.from.serial};
-        each.to = {kLiar, kLiarIncarnation, each.to.serial};
+        each.to = {kLiar, to, each.to.serial};
       },
       signal);
   if (auto* send = std::get_if<signal::Send>(&signal); send != nullptr && choices_.below(4) == 0) {
@@ -248,6 +363,7 @@ void LyingPeers::exchange() {
 }
 
 void LyingPeers::lie() {
+  if (!data_stands_) return;
   SessionFrame frame{SessionNumber{static_cast<std::uint32_t>(choices_.below(10) == 0 ? 2 : 1)},
                      1 + (choices_.below(4) == 0 ? choices_.below(100) : 0),
                      choices_.below(4) == 0 ? choices_.next() : 4'000'000,
@@ -274,6 +390,11 @@ void LyingPeers::lie() {
       break;
     case 2:  // of one who is not listed, although our list is new enough
       route = header(kLiar, Incarnation{601});
+      break;
+    case 3:  // listed later, or by another broker
+      if (honest_only_) break;
+      route = header(kLiar, Incarnation{600 + choices_.below(3)}, Epoch{77 + choices_.below(3)},
+                     MembershipVersion{version_ + choices_.below(3)});
       break;
   }
   const auto before = core_.counters();
@@ -329,7 +450,21 @@ void LyingPeers::carry_out(const NodeCore::Effects& effects) {
     } else if (const auto* sent = std::get_if<node_effect::SendFrame>(&effect)) {
       on_sent(*sent);
     } else if (const auto* said = std::get_if<node_effect::SendControl>(&effect)) {
-      expect(wire::decode_control(said->bytes).has_value(), "what was said does not decode");
+      expect(control_stands_, "something was said on a connection that does not stand");
+      const auto frame = wire::decode_control(said->bytes);
+      expect(frame.has_value(), "what was said does not decode");
+      if (const auto* beat = std::get_if<control::NodeBeat>(&*frame)) newest_beat_ = beat->number;
+    } else if (const auto* also = std::get_if<node_effect::SendOnData>(&effect)) {
+      expect(data_stands_, "something was said on a connection that does not stand");
+      expect(wire::decode_control(also->bytes).has_value(), "what was said does not decode");
+    } else if (std::holds_alternative<node_effect::Left>(effect)) {
+      has_left_ = true;
+    } else if (std::holds_alternative<node_effect::OpenControl>(effect)) {
+      control_stands_ = false;  // in place of the one that stood
+    } else if (std::holds_alternative<node_effect::OpenData>(effect) ||
+               std::holds_alternative<node_effect::CloseData>(effect)) {
+      data_stands_ = false;
+      data_wanted_ = std::holds_alternative<node_effect::OpenData>(effect);
     } else if (honest_only_) {
       expect(!std::holds_alternative<node_effect::Fenced>(effect), "a peer had the node fenced");
       expect(!std::holds_alternative<node_effect::Interrupted>(effect),
@@ -359,6 +494,7 @@ void LyingPeers::on_delivered(const Signal& signal) {
 }
 
 void LyingPeers::on_sent(const node_effect::SendFrame& sent) {
+  expect(data_stands_, "a frame on a connection that does not stand");
   const auto to = wire::decode_route_to(sent.header);
   expect(to.has_value(), "a routing header does not decode");
   auto frame = wire::decode_session_frame(sent.frame, now_);

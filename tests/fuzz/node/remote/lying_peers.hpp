@@ -24,7 +24,8 @@ class LyingPeers {
   /// The broker is honest; one of the two peers is not.
   void with_a_lying_peer();
 
-  /// Nobody is honest: all that is asked is that nothing breaks.
+  /// Nobody is honest: nothing breaks, nothing is said on a connection that does not stand, and
+  /// when there is no broker for long nothing is left that was shared with anybody.
   void with_a_lying_broker();
 
   [[nodiscard]] const NodeCore::Counters& counters() const { return core_.counters(); }
@@ -38,8 +39,15 @@ class LyingPeers {
 
   template <class Frame>
   void tell(Frame frame) {
-    carry_out(core_.on_control(wire::encode(ControlFrame{std::move(frame)}), now_));
+    tell_bytes(wire::encode(ControlFrame{std::move(frame)}));
   }
+  /// What comes only comes over a connection that stands.
+  void tell_bytes(const std::string& bytes);
+  void tell_on_data(const std::string& bytes);
+  void control_stands();
+  void data_stands();
+  void close_control();
+  void close_data();
   [[nodiscard]] Pid own(std::uint64_t serial) const;
 
   void honest_signal();
@@ -47,8 +55,18 @@ class LyingPeers {
   void own_signal(bool to_honest);
   /// Of our incarnation or another; now and then with settings that contradict each other.
   void any_welcome();
-  /// To the liar: of any kind, large ones too.
+  /// To the liar, one of its incarnations: of any kind, large ones too.
   void own_anything();
+  /// A list of members as the broker might tell of it: those who come, return, are awaited or end.
+  void any_change();
+  /// The broker echoes what it was sent, or what it was not.
+  void any_beat();
+  /// The connections end, and those of this broker or another stand.
+  void reconnect();
+  void close_all();
+  /// Long enough for one of the limits of the cluster or of the node.
+  void let_time_pass();
+  void check_the_end();
   void own_records();
 
   void advance();
@@ -72,8 +90,13 @@ class LyingPeers {
 
   Choices choices_;
   TimePoint now_{std::chrono::seconds{1000}};
-  bool honest_only_ = true;        // the broker
-  std::deque<Expected> expected_;  // of the honest peer
+  bool control_stands_ = false, data_stands_ = false;
+  bool data_wanted_ = false;  // and not open yet
+  bool has_left_ = false;
+  std::uint64_t newest_beat_ = 0, own_beats_ = 0;  // of the node; of the broker
+  std::uint64_t version_ = 10;                     // of the newest list
+  bool honest_only_ = true;                        // the broker
+  std::deque<Expected> expected_;                  // of the honest peer
   std::deque<std::uint64_t> expected_at_peer_;
   NodeCore core_;
   Session peer_;
