@@ -19,13 +19,14 @@ struct ConversationRef {
   /// One line of printable ASCII, for payloads and files: "0123...@node-a/018f.../17".
   [[nodiscard]] std::string to_string() const;
 
-  /// Reads what to_string() writes and nothing else. Errors: kUsage.
+  /// Reads what to_string() writes, its hex digits in capitals too, and nothing else. Errors:
+  /// kUsage.
   [[nodiscard]] static Result<ConversationRef> parse(std::string_view text);
 
   friend bool operator==(const ConversationRef&, const ConversationRef&) = default;
 };
 
-/// Reads the 32 hex digits that to_string(id) writes and nothing else.
+/// Reads the 32 hex digits that to_string(id) writes, in capitals too, and nothing else.
 [[nodiscard]] std::optional<ConversationId> parse_conversation_id(std::string_view text);
 
 }  // namespace liminal

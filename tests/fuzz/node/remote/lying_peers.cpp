@@ -363,6 +363,7 @@ void LyingPeers::exchange() {
 }
 
 void LyingPeers::lie() {
+  if (!data_stands_ && !honest_only_) reconnect();
   if (!data_stands_) return;
   SessionFrame frame{SessionNumber{static_cast<std::uint32_t>(choices_.below(10) == 0 ? 2 : 1)},
                      1 + (choices_.below(4) == 0 ? choices_.below(100) : 0),
