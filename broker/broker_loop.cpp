@@ -151,7 +151,10 @@ std::optional<std::uint64_t> BrokerLoop::taken(ConnectionId connection) const {
 
 bool BrokerLoop::may_answer(ConnectionId connection, TimePoint now) {
   if (outboxes_.contains(connection)) return false;
-  return unread_.may_answer(connection, now, [this](ConnectionId each) { return taken(each); });
+  const auto taken_by = [this](ConnectionId each) { return taken(each); };
+  if (!unread_.may_answer(connection, taken_by)) return false;
+  while (const auto worst = unread_.worst(connection, now, taken_by)) give_up(*worst, now);
+  return true;
 }
 
 void BrokerLoop::send_control(const effect::Send& send, TimePoint now) {
@@ -205,6 +208,7 @@ void BrokerLoop::give_up(ConnectionId connection, TimePoint now) {
   log_.gave_up(connection);
   if (outbox != outboxes_.end()) outboxes_.erase(outbox);
   given_up_.insert(connection);
+  unread_.forget(connection);
   ++counters_.given_up;
   door_.cut(connection);
   carry_out(core_.on_given_up(connection, now), now);

@@ -30,7 +30,8 @@ namespace liminal::broker {
 /// has down_after to come back.
 ///
 /// What a control connection has not taken counts against that bound wherever it waits. Answers to
-/// what anybody may ask are held to a far smaller one: who does not read them gets none.
+/// what anybody may ask are held to a far smaller one: who does not read them gets none. What all
+/// askers together leave unread has a bound as well, and who reads least is cut at it.
 ///
 /// A loop that was late itself reads what waits before it judges anybody. Its own beats go out
 /// meanwhile, and however often it is late, it judges within little more than a second.
@@ -54,7 +55,7 @@ class BrokerLoop {
     std::uint64_t dropped_malformed = 0;    // messages of neither one nor two parts
     std::uint64_t answered_bytes = 0;       // of what anybody may ask
     std::uint64_t answers_withheld = 0;     // from who does not read them
-    std::uint64_t given_up = 0;             // connections that did not take control frames
+    std::uint64_t given_up = 0;             // connections that did not take what was sent
     std::uint64_t late = 0;                 // times that the loop was late
   };
 

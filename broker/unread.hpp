@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <utility>
 
 #include "common/base/ids.hpp"
 #include "common/base/time.hpp"
@@ -22,13 +23,13 @@ namespace liminal::broker {
 /// messages remains. It is asked when a bound seems to be passed, and at a connection's first
 /// frame.
 ///
-/// Thread-safety: none. Cost: O(log connections); where all bounds together seem passed, once in
-/// kLookAgain O(connections that were answered).
+/// Thread-safety: none. Cost: O(log connections); while all askers together pass their bound,
+/// O(connections) for each that is given up, and once in kLookAgain a look at each that asked.
 class Unread {
  public:
   struct Limits {
     std::size_t answers_bytes_max;  // of one connection: beyond it no more questions are answered
-    std::size_t all_answers_bytes_max;  // of all connections that asked
+    std::size_t all_answers_bytes_max;  // of all connections that asked: then one has to go
     std::size_t bytes_max;              // of one connection: beyond it the connection is given up
   };
   static constexpr Duration kLookAgain = std::chrono::milliseconds{100};
@@ -48,9 +49,10 @@ class Unread {
     return peer.bytes <= limits_.bytes_max || !peer.taken;
   }
 
-  /// Whether another question of this connection may be answered, with whatever number of bytes.
+  /// Whether another question of this connection may be answered, with whatever number of bytes, as
+  /// far as it is concerned itself. REQUIRES: then worst() is asked until it says nullopt.
   template <class Taken>
-  [[nodiscard]] bool may_answer(ConnectionId connection, TimePoint now, Taken&& taken) {
+  [[nodiscard]] bool may_answer(ConnectionId connection, Taken&& taken) {
     const auto [found, is_new] = peers_.try_emplace(connection);
     Peer& peer = found->second;
     if (is_new) peer.taken = taken(connection);
@@ -60,13 +62,45 @@ class Unread {
       all_answers_ += peer.bytes;
     }
     if (peer.bytes >= limits_.answers_bytes_max) look(connection, peer, taken);
-    if (all_answers_ >= limits_.all_answers_bytes_max && now >= look_again_) {
+    return peer.bytes < limits_.answers_bytes_max;
+  }
+
+  /// Who is to be given up, so that those who read are served, although others together do not
+  /// take what they asked for; nullopt where their bound is kept. Of those that took nothing since
+  /// the latest look at all, and if there is none of all that asked, it is the one with the most
+  /// unread. Never `asker`, whom this is for. The caller forget()s who is named.
+  template <class Taken>
+  [[nodiscard]] std::optional<ConnectionId> worst(ConnectionId asker, TimePoint now,
+                                                  Taken&& taken) {
+    const bool is_bound_kept = all_answers_ < limits_.all_answers_bytes_max;
+    if (const auto own = peers_.find(asker); !is_bound_kept && own != peers_.end()) {
+      look(asker, own->second, taken);
+    }
+    if (all_answers_ < limits_.all_answers_bytes_max) return std::nullopt;
+    if (now >= look_again_) {
       look_again_ = now + kLookAgain;
       for (auto& [each, other] : peers_) {
-        if (other.asked && other.bytes > 0) look(each, other, taken);
+        if (!other.asked || other.bytes == 0) continue;
+        const std::uint64_t before = other.bytes;
+        look(each, other, taken);
+        other.is_stuck = other.bytes == before;
       }
+      if (all_answers_ < limits_.all_answers_bytes_max) return std::nullopt;
     }
-    return peer.bytes < limits_.answers_bytes_max && all_answers_ < limits_.all_answers_bytes_max;
+    for (;;) {
+      auto found = peers_.end();
+      const auto rank = [](const Peer& peer) { return std::pair{peer.is_stuck, peer.bytes}; };
+      for (auto each = peers_.begin(); each != peers_.end(); ++each) {
+        if (each->first == asker || !each->second.asked || each->second.bytes == 0) continue;
+        if (found == peers_.end() || rank(each->second) > rank(found->second)) found = each;
+      }
+      if (found == peers_.end()) return std::nullopt;
+      const std::uint64_t before = found->second.bytes;
+      look(found->first, found->second, taken);
+      if (found->second.bytes == before) return found->first;
+      found->second.is_stuck = false;  // it reads after all: it has less now, or another has more
+      if (all_answers_ < limits_.all_answers_bytes_max) return std::nullopt;
+    }
   }
 
   void forget(ConnectionId connection) {
@@ -85,6 +119,7 @@ class Unread {
     std::uint64_t bytes = 0;                  // sent and, as of the latest look, not taken
     std::optional<std::uint64_t> taken = {};  // at the latest look
     bool asked = false;
+    bool is_stuck = false;  // it took nothing between the latest two looks
   };
 
   /// With ZMTP's header, so that what is taken never counts for more than was sent.

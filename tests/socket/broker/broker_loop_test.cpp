@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "common/wire/codec.hpp"
+#include "tests/socket/common/net/net_test_support.hpp"
 #include "tests/socket/common/net/strangers.hpp"
 
 namespace liminal::broker {
@@ -57,6 +58,7 @@ class BrokerLoopTest : public ::testing::Test {
     Duration beat_interval = 1h;  // being later than this is being late
     int messages_per_turn_max = 256;
     const Clock* clock = nullptr;
+    std::size_t all_answers_bytes_max = std::size_t{64} * 1024 * 1024;
   };
   void serve() { serve(Serving{}); }
   void serve(const Serving& serving) {
@@ -71,7 +73,8 @@ class BrokerLoopTest : public ::testing::Test {
     loop.emplace(*std::move(door), BrokerCore{settings, Random{1}, of_loop.now()}, of_loop, waker,
                  BrokerLoop::Settings{.beat_interval = serving.beat_interval,
                                       .outbox_bytes_max = serving.outbox_bytes_max,
-                                      .messages_per_turn_max = serving.messages_per_turn_max});
+                                      .messages_per_turn_max = serving.messages_per_turn_max,
+                                      .all_answers_bytes_max = serving.all_answers_bytes_max});
     thread = std::thread{[this] { loop->run(); }};
   }
   void TearDown() override {
@@ -312,6 +315,35 @@ TEST_F(BrokerLoopTest, APeerThatReadsNothingCostsItsOutboxAndNobodyElse) {
   EXPECT_GT(loop->counters().dropped_at_outbox, 0u);
   EXPECT_EQ(loop->counters().given_up, 0u);
   EXPECT_EQ(loop->core().members().size(), 3u);
+}
+
+TEST_F(BrokerLoopTest, ThoseWhoReadAreAnsweredThoughManyAskAndReadNothing) {
+  serve({.all_answers_bytes_max = 2 * 1024 * 1024});
+  const std::string label(16'000, 'x');
+  auto large = join("large", 1, Labels{{"a", label}, {"b", label}, {"c", label}, {"d", label}});
+  ASSERT_TRUE(large);
+  const std::string question = wire::encode(ControlFrame{control::StatusQuery{}});
+  std::vector<net::test::RawSocket> mute(6);
+  const auto port = static_cast<std::uint16_t>(std::stoi(endpoint.substr(endpoint.rfind(':') + 1)));
+  auto reader = connect();
+  for (net::test::RawSocket& each : mute) {
+    ASSERT_TRUE(each.connect(port));
+    ASSERT_TRUE(each.write(net::test::zmtp_handshake()));
+    ASSERT_TRUE(net::test::shook_hands(each));
+    for (int i = 0; i < 300; ++i) ASSERT_TRUE(each.write(net::test::zmtp_message(question)));
+  }
+  // each is read in turn with the others' questions
+  for (int i = 0; i < 400; ++i) {
+    ASSERT_TRUE(send(reader, {question}));
+    const auto parts = receive(reader);
+    ASSERT_TRUE(parts);
+    const auto frame = wire::decode_control(parts->at(0).view());
+    ASSERT_TRUE(frame && std::holds_alternative<control::StatusReply>(*frame)) << "question " << i;
+  }
+  stop();
+  EXPECT_GT(loop->counters().given_up, 0u) << "who did not read made room";
+  EXPECT_LT(loop->counters().given_up, mute.size());
+  EXPECT_EQ(loop->core().members().size(), 1u);
 }
 
 TEST_F(BrokerLoopTest, ANodeThatTookNoControlFramesIsCutOffLearnsItAndResumes) {

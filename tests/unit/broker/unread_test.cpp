@@ -26,8 +26,9 @@ class UnreadTest : public ::testing::Test {
   }
 
  protected:
-  bool may_answer(ConnectionId connection, TimePoint now = kStart) {
-    return unread.may_answer(connection, now, *this);
+  bool may_answer(ConnectionId connection) { return unread.may_answer(connection, *this); }
+  std::optional<ConnectionId> worst(ConnectionId asker, TimePoint now = kStart) {
+    return unread.worst(asker, now, *this);
   }
   bool send(ConnectionId connection, std::size_t bytes) {
     return unread.sent(connection, bytes - kHeader, *this);
@@ -68,20 +69,67 @@ TEST_F(UnreadTest, NobodySavesUp) {
   EXPECT_FALSE(may_answer(kA));
 }
 
-TEST_F(UnreadTest, ManyThatEachStayBelowTheirBoundAreBoundedTogether) {
-  std::size_t answered = 0;
-  for (std::uint64_t i = 10; i < 100; ++i) {
+TEST_F(UnreadTest, OfManyThatEachStayBelowTheirBoundTheWorstReaderHasToGo) {
+  for (std::uint64_t i = 10; i < 14; ++i) {
     taken[ConnectionId{i}] = 0;
-    if (!may_answer(ConnectionId{i})) continue;
-    ++answered;
-    ASSERT_TRUE(send(ConnectionId{i}, 500));
+    ASSERT_TRUE(may_answer(ConnectionId{i}));
+    ASSERT_TRUE(send(ConnectionId{i}, i == 12 ? 900 : 500));
+    EXPECT_EQ(worst(kB), std::nullopt) << "below the bound of all";
   }
-  EXPECT_EQ(answered, 5u);
-  taken[ConnectionId{10}] += 500;  // one has read
-  EXPECT_FALSE(may_answer(kB, kStart + Unread::kLookAgain - 1ns)) << "not looked for at each";
-  EXPECT_TRUE(may_answer(kB, kStart + Unread::kLookAgain));
-  for (std::uint64_t i = 10; i < 100; ++i) unread.forget(ConnectionId{i});
+  ASSERT_TRUE(may_answer(kA));
+  ASSERT_TRUE(send(kA, 99 + 7));  // a short one: a header of two bytes
+  EXPECT_EQ(unread.of_askers(), 2499u);
+  EXPECT_EQ(worst(kB), std::nullopt);
+  ASSERT_TRUE(send(kA, kHeader));
+  ASSERT_TRUE(may_answer(kB)) << "who has read what it asked for is answered in any case";
+  EXPECT_EQ(worst(kB), ConnectionId{12});
+  unread.forget(ConnectionId{12});
+  EXPECT_EQ(worst(kB), std::nullopt);
+}
+
+TEST_F(UnreadTest, WhoReadsDoesNotHaveToGoForWhoDoesNot) {
+  for (const ConnectionId each : {kA, kB, ConnectionId{3}}) {
+    taken.try_emplace(each, 0);
+    ASSERT_TRUE(may_answer(each));
+    ASSERT_TRUE(send(each, each == kA ? 990 : 800));
+  }
+  taken[kA] += 10;  // most is unread of the one that reads
+  EXPECT_EQ(worst(ConnectionId{4}, kStart), ConnectionId{kB});
+  unread.forget(kB);
+  ASSERT_TRUE(send(ConnectionId{3}, 900));
+  taken[kA] += 10;
+  EXPECT_EQ(worst(ConnectionId{4}, kStart + 1ms), ConnectionId{3}) << "looked at when it matters";
+}
+
+TEST_F(UnreadTest, NobodyHasToGoForHavingBeenUnreadWhenEverybodyWasLookedAtBefore) {
+  for (const ConnectionId each : {kA, kB, ConnectionId{3}}) {
+    taken.try_emplace(each, 0);
+    ASSERT_TRUE(may_answer(each));
+    ASSERT_TRUE(send(each, 900));
+    taken[each] += 900;  // read since
+  }
+  EXPECT_EQ(worst(ConnectionId{4}), std::nullopt);
   EXPECT_EQ(unread.of_askers(), 0u);
+}
+
+TEST_F(UnreadTest, NobodyHasToGoForWhatTheAskerHasReadMeanwhile) {
+  ASSERT_TRUE(may_answer(kA));
+  ASSERT_TRUE(send(kA, 900));
+  EXPECT_EQ(worst(kB), std::nullopt);
+  ASSERT_TRUE(may_answer(kB));
+  ASSERT_TRUE(send(kB, 1700));
+  taken[kB] += 1700;
+  EXPECT_EQ(worst(kB), std::nullopt);
+  EXPECT_EQ(unread.of_askers(), 900u);
+}
+
+TEST_F(UnreadTest, NobodyHasToGoForItself) {
+  ASSERT_TRUE(may_answer(kA));
+  ASSERT_TRUE(send(kA, 900));
+  ASSERT_TRUE(may_answer(kA));
+  ASSERT_TRUE(send(kA, 2000));
+  EXPECT_EQ(worst(kA), std::nullopt);
+  EXPECT_EQ(worst(kB), kA);
 }
 
 TEST_F(UnreadTest, WhoIsSentMoreThanItTakesIsGivenUpBeyondTheBound) {
