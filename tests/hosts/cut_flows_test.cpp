@@ -92,7 +92,7 @@ class CutFlowsTest : public HostsTest {
       scene.talk->say(1'000);  // new ones, at once
       scene.talk->finish();
       return scene.nobody_lost() &&
-             ms_between(after, answered) <= (1.5 * kDownAfterMs + 2 * kBeatMs) * kSlack;
+             ms_between(after, answered) <= (1.5 * kDownAfterMs + 4 * kBeatMs) * kSlack;
     }));
   }
 };
