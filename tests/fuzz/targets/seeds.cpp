@@ -105,7 +105,7 @@ void write_texts(Writer& writer) {
            "",
            "# a comment\nname = node-a\n\nlabel = zone=\"north\"\r\n service = \"up = \\\"er\\n\" "
            "\n",
-           "listen = tcp://127.0.0.1:7411\nlisten = ipc:///tmp/x\ninsecure = true\n",
+           "listen = tcp://127.0.0.1:7411\nlisten = ipc://a.sock\ninsecure = true\n",
        }) {
     writer.write("config_file", text);
   }
@@ -119,7 +119,7 @@ void write_texts(Writer& writer) {
            "tcp://127.0.0.1:7411",
            "tcp://*:*",
            "tcp://[::1]:0",
-           "ipc:///tmp/x",
+           "ipc://a.sock",
            "none",
            "localhost:7412",
            "node-a",
