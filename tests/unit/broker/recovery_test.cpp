@@ -354,9 +354,7 @@ TEST_F(RecoveryTest, AnExpectedIncarnationUnderAnotherNameIsRefused) {
 }
 
 TEST_F(RecoveryTest, ANodeCannotHaveAnotherIncarnationOfItsOwnNameExpected) {
-  control::Join liar = join_frame("n", 1);
-  liar.peers = {peer("n", 3)};
-  (void)control(conn(10), liar);
+  (void)control(conn(10), resume_frame("n", 1, {peer("n", 3)}));
   for (int i = 0; i < 2; ++i) {
     EXPECT_EQ(told_to<control::Unknown>(conn(30), control(conn(30), join_frame("n", 3))).size(),
               1u);
