@@ -990,6 +990,7 @@ TEST_F(NodeCoreTest, BeatsOfTheBrokerThatWereLongUnderWayGiveNoLeaseBeyondItsVer
 TEST_F(NodeCoreTest, ALeaseEndsWithItsEpochAndWithTheIncarnation) {
   join();
   lose_broker();
+  (void)take<node_effect::Lease>();
   resume_at(kNext, {});
   EXPECT_EQ(take<node_effect::Lease>().at(0).until, TimePoint::min());
   control(control::Unknown{kNext});
