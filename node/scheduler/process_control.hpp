@@ -58,8 +58,10 @@ struct ProcessControl {
 
   std::set<std::pair<Pid, MonitorId>> watchers;
 
-  std::set<Pid> deferred_by;         // mailboxes that wait for something to come again
-  std::uint64_t may_be_refused = 0;  // envelopes sent, less those that were refused
+  std::set<Pid> deferred_by;  // mailboxes that wait for something to come again
+  /// By other nodes, which may make refusals up: envelopes sent there, less those that were
+  /// refused. One entry for each incarnation that was ever written to.
+  std::map<Incarnation, std::uint64_t> may_be_refused;
 
   std::uint64_t monitors_made = 0;
   std::uint64_t spawns_made = 0;

@@ -217,11 +217,19 @@ void Turn::apply(signal::SpawnReply reply) {
 }
 
 void Turn::apply(signal::Refusal refusal) {
-  if (process_.may_be_refused == 0) return;  // a peer that makes it up
-  --process_.may_be_refused;
+  if (!may_be_refused(refusal)) return;  // a peer that makes it up
   if (refusal.kind == signal::RefusalKind::kDeferred) process_.deferred_by.insert(refusal.from);
   process_.mailbox.push({message::Refused{std::move(refusal.from), refusal.message, refusal.kind,
                                           std::move(refusal.text), std::move(refusal.returned)}});
+}
+
+/// What is returned was refused on this node, which does not make it up.
+bool Turn::may_be_refused(const signal::Refusal& refusal) {
+  if (refusal.from.is_local() || refusal.returned) return true;
+  const auto sent = process_.may_be_refused.find(refusal.from.incarnation);
+  if (sent == process_.may_be_refused.end()) return false;
+  if (--sent->second == 0) process_.may_be_refused.erase(sent);
+  return true;
 }
 
 void Turn::apply(signal::Cancel cancel) {
@@ -260,7 +268,7 @@ void Turn::cancel(const Pid& to, const MessageId& message) {
 }
 
 void Turn::send(const Pid& to, Envelope envelope) {
-  ++process_.may_be_refused;
+  if (!to.is_local()) ++process_.may_be_refused[to.incarnation];
   if (is_asked(envelope.kind)) process_.in_queue.room().answer_is_owed();
   scheduler_.route(signal::Send{self(), to, std::move(envelope)});
 }

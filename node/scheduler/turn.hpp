@@ -77,6 +77,7 @@ class Turn final : public Context {
   void apply(const signal::SpawnRequest&) {}  // goes to the node, never to a process
   void apply(signal::SpawnReply reply);
   void apply(signal::Refusal refusal);
+  [[nodiscard]] bool may_be_refused(const signal::Refusal& refusal);
   void apply(const signal::Withdraw&) {}  // takes effect before the mailbox
   void apply(signal::Cancel cancel);
 

@@ -286,6 +286,17 @@ TEST_F(MailboxBoundsTest, ARefusalOfWhatWasNeverSentIsDropped) {
   EXPECT_THAT(troupe.seen(a), IsEmpty());
 }
 
+TEST_F(MailboxBoundsTest, RefusalsThatAThirdNodeMakesUpTakeNoTrueOnesPlace) {
+  for (const char* text : {"1", "2", "3"}) say(far, text);
+  for (std::uint64_t i = 1; i <= 5; ++i) {
+    troupe.node(1).deliver(signal::Refusal{Pid{NodeName{"mallory"}, Incarnation{0xbad}, Serial{i}},
+                                           troupe.pid(far), MessageId{1, i},
+                                           signal::RefusalKind::kDeferred});
+  }
+  say(far, "4");
+  EXPECT_THAT(troupe.seen(far), ElementsAre("deferred by 0"));
+}
+
 TEST_F(MailboxBoundsTest, WhatAnEndedProcessHadNotReadIsDeadLetters) {
   for (const char* text : {"1", "2", "3"}) say(a, text);
   troupe.act(sink, [](Context& c) { c.exit(ExitReason::normal()); });
