@@ -11,8 +11,9 @@ namespace {
 // Records of one participant; its conversation keeps to as many, and says what it left out.
 constexpr std::size_t kToldMax = 2000;
 
-// A refusal comes back within a round trip: fewer answers are under way by then.
-constexpr std::size_t kAnsweredMax = 32;
+// Whoever asked has room for the answer. One is refused for good where others took that room, and
+// soon: answers before the newest of these are taken for delivered.
+constexpr std::size_t kAnsweredMax = 128;
 
 // How often what waits for the lease looks for it.
 constexpr Duration kLeaseLook = std::chrono::milliseconds{50};

@@ -471,7 +471,7 @@ TEST_F(ParticipantProcessTest, AnAnswerThatIsRefusedForGoodIsACrashAndNotASilenc
 // From another node nothing is returned: it may be anybody's word.
 TEST_F(ParticipantProcessTest, OnlyWhomItAnsweredLatelyRefusesAnAnswerForGood) {
   const auto process = make<Upper>();
-  constexpr std::uint64_t kRemembered = 32;
+  constexpr std::uint64_t kRemembered = 128;
   for (std::uint64_t i = 1; i <= kRemembered + 1; ++i) give(*process, request(i, "a"));
   const auto refuse = [&](const Pid& by, const MessageId& message) {
     tell(*process, message::Refused{by, message, signal::RefusalKind::kRejected, "no", {}});
