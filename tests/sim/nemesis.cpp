@@ -115,6 +115,7 @@ void Nemesis::strike() {
     if (!on(host).alive()) return;  // nobody is left to be hurt
     const Kind& kind = draw();
     world_.trace("nemesis: " + std::string{kind.name} + " at " + on(host).label());
+    strikes_.push_back(world_.now());
     if (kind.name != "kill") disturbances_.push_back(world_.now());
     if ((this->*kind.strike)(host)) ++faults_[kind.name];
   }
@@ -123,6 +124,7 @@ void Nemesis::strike() {
 /// Of one that was armed before.
 void Nemesis::took_place(std::string_view kind) {
   ++faults_[kind];
+  strikes_.push_back(world_.now());
   disturbances_.push_back(world_.now());
 }
 

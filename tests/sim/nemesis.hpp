@@ -74,6 +74,8 @@ class Nemesis {
   void judge_names(Violations& violations) const;
   [[nodiscard]] const Faults& faults() const { return faults_; }
   [[nodiscard]] std::uint64_t count(std::string_view kind) const;
+  /// When each of them struck, and those that came to nothing; in order.
+  [[nodiscard]] const std::vector<TimePoint>& strikes() const { return strikes_; }
   /// How often something died at each fault point.
   [[nodiscard]] const World::FaultPointCounts& points_hit() const { return points_hit_; }
   /// At random, shorter than `bound`.
@@ -184,7 +186,8 @@ class Nemesis {
   std::uint64_t next_lasting_ = 0;
   bool healed_ = false;
   Faults faults_;
-  std::vector<Killed> killed_;           // while they were joined
+  std::vector<Killed> killed_;  // while they were joined
+  std::vector<TimePoint> strikes_;
   std::vector<TimePoint> disturbances_;  // strikes that may delay a verdict on a closing
 };
 

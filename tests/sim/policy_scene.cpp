@@ -196,7 +196,6 @@ void PolicyScene::watch(Deed& deed) {
 }
 
 void PolicyScene::watch_death(Deed& deed, const Talk& talk) {
-  note_faults();
   deed.seen_as = deed.by;
   deed.known_within = kNear;
   if (talk.record->node == deed.node) return;
@@ -204,15 +203,9 @@ void PolicyScene::watch_death(Deed& deed, const Talk& talk) {
   deed.known_within = kFar;
 }
 
-/// Often enough to know when they were.
-void PolicyScene::note_faults() {
-  std::uint64_t faults = 0;
-  for (const auto& [kind, count] : stage_.nemesis.faults()) faults += count;
-  if (std::exchange(faults_, faults) != faults) faults_seen_at_.push_back(stage_.world.now());
-}
-
 bool PolicyScene::disturbed_around(TimePoint when) const {
-  return std::any_of(faults_seen_at_.begin(), faults_seen_at_.end(), [&](TimePoint fault) {
+  const auto& strikes = stage_.nemesis.strikes();
+  return std::any_of(strikes.begin(), strikes.end(), [&](TimePoint fault) {
     return fault > when - kFaultMax && fault < when + 1s;
   });
 }
@@ -232,7 +225,6 @@ const PolicyScene::Talk* PolicyScene::talk_of(const ConversationId& id) {
 }
 
 void PolicyScene::hear(std::size_t node, TimelineRecord record) {
-  note_faults();
   const Talk* talk = talk_of(record.conversation);
   if (talk == nullptr || is_said_again(record)) return;
   if (record.event == TimelineEvent::kPlaced) placed(node, *talk, record);

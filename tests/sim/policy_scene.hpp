@@ -72,7 +72,6 @@ class PolicyScene {
   [[nodiscard]] bool is_said_again(const TimelineRecord& record) const;
   void watch(Deed& deed);
   void watch_death(Deed& deed, const Talk& talk);
-  void note_faults();
   [[nodiscard]] bool disturbed_around(TimePoint when) const;
   [[nodiscard]] bool all_answer_around(TimePoint when) const;
   void placed(std::size_t node, const Talk& talk, const TimelineRecord& record);
@@ -94,8 +93,6 @@ class PolicyScene {
     ConversationId conversation;
   };
   std::vector<Placed> placed_;
-  std::uint64_t faults_ = 0;  // that were seen so far
-  std::vector<TimePoint> faults_seen_at_;
   // Who found no connection, and not because its node's death was told: its node was gone before
   // it was linked, or lives, and it died of somebody else's.
   std::map<ConversationId, std::set<Pid>> alone_;

@@ -269,6 +269,14 @@ void World::Node::hear(const std::string& header, const std::string& frame) {
 }
 
 void World::Node::carry_out(NodeCore::Effects effects) {
+  for (const auto& effect : effects) {
+    // decided, wherever in the midst of this the node may be killed
+    const auto* fenced = std::get_if<node_effect::Fenced>(&effect);
+    if (fenced == nullptr) continue;
+    ++fenced_;
+    borne_[fenced->old_incarnation] = world_.now();
+    borne_.emplace(fenced->fresh, std::nullopt);
+  }
   for (auto& effect : effects) {
     if (torn_ && torn_->effects_left-- == 0) {
       const auto struck = std::exchange(torn_, std::nullopt)->struck;
@@ -330,9 +338,6 @@ void World::Node::carry_out(NodeCore::Effects effects) {
                 cancel_ ? cancel_(e.conversation, e.by) : supervisor_->cancel(e.conversation, e.by);
             carry_out(core_.on_cancelled(e.conversation, accepted));
           } else if constexpr (std::is_same_v<Effect, node_effect::Fenced>) {
-            ++fenced_;
-            borne_[e.old_incarnation] = world_.now();
-            borne_.emplace(e.fresh, std::nullopt);
             recorder_.fenced(e.old_incarnation);
             lost_forever_.clear();
             gone_.clear();
