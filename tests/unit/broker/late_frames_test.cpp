@@ -32,15 +32,25 @@ TEST_F(LateFramesTest, AJoinReadLateDoesNotDisplaceTheLivingConnection) {
 }
 
 // It resumed and lost that connection too, while nobody read: it has the grace to come back.
-TEST_F(LateFramesTest, AJoinReadLateWhileTheGraceRunsBeginsItAnew) {
+TEST_F(LateFramesTest, AJoinReadLateWhileTheGraceRunsGivesDownAfterFromThenOn) {
   Joined a = join("a", 1);
   const Joined b = join("b", 2);
   (void)core.on_closed(b.control, now);
   (void)pass(kCluster.reconnect_grace - 1ns, {&a});
   EXPECT_TRUE(told(late(conn(25), join_frame("b", 2))).empty());
   (void)core.on_closed(conn(25), now);
-  EXPECT_TRUE(among<effect::NodeDown>(pass(kCluster.reconnect_grace - 1ns, {&a})).empty());
+  EXPECT_TRUE(among<effect::NodeDown>(pass(kCluster.down_after - 1ns, {&a})).empty());
   EXPECT_EQ(among<effect::NodeDown>(pass(1ns, {&a})).size(), 1u);
+}
+
+// A third connection's join waits in the flood.
+TEST_F(LateFramesTest, AJoinReadLateCutsNoLongerGraceShort) {
+  Joined a = join("a", 1);
+  const Joined b = join("b", 2);
+  (void)core.on_given_up(b.control, now);
+  (void)pass(250ms, {&a});
+  (void)late(conn(25), join_frame("b", 2));
+  EXPECT_TRUE(among<effect::NodeDown>(pass(kCluster.down_after - 1ns, {&a})).empty());
 }
 
 TEST_F(LateFramesTest, ALeaveBehindAJoinReadLateIsALeave) {
