@@ -24,7 +24,8 @@ namespace liminal::broker {
 /// frame.
 ///
 /// Thread-safety: none. Cost: O(log connections); while all askers together pass their bound,
-/// O(connections) for each that is given up, and once in kLookAgain a look at each that asked.
+/// O(connections) for each that is given up; while they pass half of it, once in kLookAgain a look
+/// at each that asked.
 class Unread {
  public:
   struct Limits {
@@ -32,7 +33,8 @@ class Unread {
     std::size_t all_answers_bytes_max;  // of all connections that asked: then one has to go
     std::size_t bytes_max;              // of one connection: beyond it the connection is given up
   };
-  static constexpr Duration kLookAgain = std::chrono::milliseconds{100};
+  /// What a reader far away is sent is taken within this.
+  static constexpr Duration kLookAgain = std::chrono::seconds{1};
 
   explicit Unread(Limits limits) : limits_(limits) {}
 
@@ -66,9 +68,9 @@ class Unread {
   }
 
   /// Who is to be given up, so that those who read are served, although others together do not
-  /// take what they asked for; nullopt where their bound is kept. Of those that took nothing since
-  /// the latest look at all, and if there is none of all that asked, it is the one with the most
-  /// unread. Never `asker`, whom this is for. The caller forget()s who is named.
+  /// take what they asked for; nullopt where their bound is kept. Of those that took nothing for
+  /// kLookAgain and more of what they had then, and if there is none of all that asked, it is the
+  /// one with the most unread. Never `asker`, whom this is for. The caller forget()s who is named.
   template <class Taken>
   [[nodiscard]] std::optional<ConnectionId> worst(ConnectionId asker, TimePoint now,
                                                   Taken&& taken) {
@@ -76,18 +78,18 @@ class Unread {
     if (const auto own = peers_.find(asker); !is_bound_kept && own != peers_.end()) {
       look(asker, own->second, taken);
     }
-    if (all_answers_ < limits_.all_answers_bytes_max) return std::nullopt;
-    if (now >= look_again_) {
+    if (all_answers_ < limits_.all_answers_bytes_max / 2) return std::nullopt;
+    if (now >= look_again_) {  // from half of the bound on: when it is passed it is known who reads
       look_again_ = now + kLookAgain;
       for (auto& [each, other] : peers_) {
-        if (!other.asked || other.bytes == 0) continue;
-        const std::uint64_t before = other.bytes;
+        if (!other.asked) continue;
         look(each, other, taken);
-        other.is_stuck = other.bytes == before;
+        other.is_stuck = other.taken_then && other.taken == other.taken_then;
+        other.taken_then = other.bytes > 0 ? other.taken : std::nullopt;
       }
-      if (all_answers_ < limits_.all_answers_bytes_max) return std::nullopt;
     }
-    for (;;) {
+    if (all_answers_ < limits_.all_answers_bytes_max) return std::nullopt;
+    for (int tries = 1;; ++tries) {
       auto found = peers_.end();
       const auto rank = [](const Peer& peer) { return std::pair{peer.is_stuck, peer.bytes}; };
       for (auto each = peers_.begin(); each != peers_.end(); ++each) {
@@ -97,7 +99,7 @@ class Unread {
       if (found == peers_.end()) return std::nullopt;
       const std::uint64_t before = found->second.bytes;
       look(found->first, found->second, taken);
-      if (found->second.bytes == before) return found->first;
+      if (found->second.bytes == before || tries == kTriesMax) return found->first;
       found->second.is_stuck = false;  // it reads after all: it has less now, or another has more
       if (all_answers_ < limits_.all_answers_bytes_max) return std::nullopt;
     }
@@ -119,8 +121,11 @@ class Unread {
     std::uint64_t bytes = 0;                  // sent and, as of the latest look, not taken
     std::optional<std::uint64_t> taken = {};  // at the latest look
     bool asked = false;
-    bool is_stuck = false;  // it took nothing between the latest two looks
+    /// At the latest look at all; nullopt: it had nothing to take.
+    std::optional<std::uint64_t> taken_then = {};
+    bool is_stuck = false;  // it took nothing between the latest two of those
   };
+  static constexpr int kTriesMax = 8;  // among those who read a little
 
   /// With ZMTP's header, so that what is taken never counts for more than was sent.
   [[nodiscard]] static std::uint64_t on_the_wire(std::size_t bytes) {

@@ -88,17 +88,60 @@ TEST_F(UnreadTest, OfManyThatEachStayBelowTheirBoundTheWorstReaderHasToGo) {
 }
 
 TEST_F(UnreadTest, WhoReadsDoesNotHaveToGoForWhoDoesNot) {
+  TimePoint now = kStart;
   for (const ConnectionId each : {kA, kB, ConnectionId{3}}) {
     taken.try_emplace(each, 0);
     ASSERT_TRUE(may_answer(each));
-    ASSERT_TRUE(send(each, each == kA ? 990 : 800));
+    ASSERT_TRUE(send(each, each == kA ? 900 : 700));
   }
+  EXPECT_EQ(worst(ConnectionId{4}, now), std::nullopt) << "who reads is looked at from here on";
   taken[kA] += 10;  // most is unread of the one that reads
-  EXPECT_EQ(worst(ConnectionId{4}, kStart), ConnectionId{kB});
+  taken[ConnectionId{3}] += 10;
+  now += Unread::kLookAgain;
+  ASSERT_TRUE(send(ConnectionId{3}, 300));
+  EXPECT_EQ(worst(ConnectionId{4}, now), ConnectionId{kB});
   unread.forget(kB);
   ASSERT_TRUE(send(ConnectionId{3}, 900));
-  taken[kA] += 10;
-  EXPECT_EQ(worst(ConnectionId{4}, kStart + 1ms), ConnectionId{3}) << "looked at when it matters";
+  EXPECT_EQ(worst(ConnectionId{4}, now + 1ms), ConnectionId{3}) << "the one with the most";
+}
+
+// Who is far away has not taken an answer that has just been sent; those who mean ill take a
+// little.
+TEST_F(UnreadTest, WhoHasJustBeenAnsweredDoesNotHaveToGoForThoseWhoReadALittle) {
+  constexpr std::uint64_t kMany = 100, kFar = 500;
+  Unread of_many{
+      {.answers_bytes_max = 1000, .all_answers_bytes_max = kMany * 500, .bytes_max = 10'000}};
+  taken[ConnectionId{kFar}] = 0;
+  TimePoint now = kStart;
+  const auto trickle = [&] {
+    for (std::uint64_t i = 10; i < 10 + kMany; ++i) ++taken[ConnectionId{i}];
+  };
+  for (std::uint64_t i = 10; i < 10 + kMany; ++i) {
+    taken[ConnectionId{i}] = 0;
+    ASSERT_TRUE(of_many.may_answer(ConnectionId{i}, *this));
+    ASSERT_TRUE(of_many.sent(ConnectionId{i}, 495, *this));
+    (void)of_many.worst(kB, now, *this);
+    trickle();
+  }
+  now += Unread::kLookAgain;
+  ASSERT_TRUE(of_many.may_answer(ConnectionId{kFar}, *this));
+  ASSERT_TRUE(of_many.sent(ConnectionId{kFar}, 300, *this));
+  for (int cut = 0; cut < 20; ++cut) {
+    trickle();
+    for (std::uint64_t i = 10; i < 10 + kMany; ++i) {
+      (void)of_many.sent(ConnectionId{i}, 100, *this);
+    }
+    looks = 0;
+    const auto who = of_many.worst(kB, now += 1ms, [&](ConnectionId each) {
+      trickle();  // all of them, whenever one is looked at
+      return (*this)(each);
+    });
+    ASSERT_TRUE(who);
+    EXPECT_NE(*who, ConnectionId{kFar});
+    EXPECT_LE(looks, static_cast<int>(kMany) + 20);
+    of_many.forget(*who);
+    taken.erase(*who);
+  }
 }
 
 TEST_F(UnreadTest, NobodyHasToGoForHavingBeenUnreadWhenEverybodyWasLookedAtBefore) {
