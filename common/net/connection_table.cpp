@@ -93,7 +93,7 @@ void ConnectionTable::watch(ConnectionId connection) {
   const auto found = connections_.find(connection);
   if (found == connections_.end()) return;
   if (!found->second.closing) found->second.last_read = reads_;
-  watched_.push_back(connection);
+  if (!std::exchange(found->second.watched, true)) watched_.push_back(connection);
 }
 
 void ConnectionTable::ran_dry() {
@@ -134,6 +134,7 @@ void ConnectionTable::tell_watched_if(IsReadOut&& is_read_out) {
     const auto found = connections_.find(id);
     if (found == connections_.end()) return true;  // told as closed
     if (found->second.closing || !is_read_out(found->second)) return false;
+    found->second.watched = false;
     read_out_.push_back(id);
     return true;
   });

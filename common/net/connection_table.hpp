@@ -91,6 +91,7 @@ class ConnectionTable {
     /// Of reads_ at the latest tell_overdue(), if it was closing then.
     std::optional<std::uint64_t> looked_at = {};
     std::uint64_t last_read = 0;  // while closing or watched: of reads_
+    bool watched = false;
   };
   struct Descriptor {
     bool open = false;

@@ -217,6 +217,7 @@ TEST(ConnectionTableTest, AWatchedConnectionIsToldOnceWhenItIsReadOut) {
   EXPECT_EQ(table.take_read_out(), Ids{});
 
   table.watch(a);
+  table.watch(a);
   table.ran_dry();
   EXPECT_EQ(table.take_read_out(), Ids{a}) << "nothing waits any more";
 }
