@@ -355,6 +355,7 @@ TEST_F(RecoveryTest, AnExpectedIncarnationUnderAnotherNameIsRefused) {
 
 TEST_F(RecoveryTest, ANodeCannotHaveAnotherIncarnationOfItsOwnNameExpected) {
   (void)control(conn(10), resume_frame("n", 1, {peer("n", 3)}));
+  EXPECT_EQ(core.counters().expected, 0u);
   for (int i = 0; i < 2; ++i) {
     EXPECT_EQ(told_to<control::Unknown>(conn(30), control(conn(30), join_frame("n", 3))).size(),
               1u);
