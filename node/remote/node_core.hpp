@@ -289,7 +289,7 @@ class NodeCore {
                                                       TimePoint now) const;
   [[nodiscard]] std::optional<std::string> why_unsuitable(const ClusterSettings& cluster) const;
   /// The control connection is gone, or given up.
-  void lose_control(TimePoint now, Effects& effects);
+  void lose_control(Effects& effects);
   /// When the control connection is given up unless something is heard on it.
   [[nodiscard]] std::optional<TimePoint> control_silent_at() const;
   void give_up_control(TimePoint now, Effects& effects);
@@ -363,6 +363,7 @@ class NodeCore {
   BeatBook beats_;                          // ours, of this incarnation and epoch
   std::uint64_t broker_beat_ = 0;           // number of the newest that was read
   std::optional<TimePoint> broker_heard_;   // its welcome, or our sending of what it echoed last
+  std::optional<TimePoint> fenced_at_;      // while no broker has welcomed it since
   std::optional<TimePoint> control_since_;  // the welcome that came on it, or our latest join
   Duration join_patience_{};                // of an unanswered join, from the second one on
   std::optional<TimePoint> asked_at_;       // by the first join on this connection

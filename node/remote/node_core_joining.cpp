@@ -112,7 +112,7 @@ NodeCore::Effects NodeCore::on_control_closed(TimePoint now) {
     effects.push_back(Left{});
     return effects;
   }
-  lose_control(now, effects);
+  lose_control(effects);
   if (leave_wanted_) {
     auto more = leave(now);
     std::move(more.begin(), more.end(), std::back_inserter(effects));
@@ -122,7 +122,7 @@ NodeCore::Effects NodeCore::on_control_closed(TimePoint now) {
 
 /// The broker may have seen its closing too: its verdict then comes after the grace, which may be
 /// sooner than the lease would end.
-void NodeCore::lose_control(TimePoint now, Effects& effects) {
+void NodeCore::lose_control(Effects& effects) {
   const bool was_joined = phase_ == Phase::kJoined;
   phase_ = Phase::kConnecting;
   beat_due_.reset();
@@ -130,9 +130,6 @@ void NodeCore::lose_control(TimePoint now, Effects& effects) {
   refused_since_.reset();  // the next broker may refuse for a while as well
   turn_asked_ = false;
   effects.push_back(Lease{TimePoint::min()});
-  // Of an incarnation that no broker took: only those who might yet have appeared in its recovery.
-  // No isolation runs for it, so that they would be waited for as long as no broker comes.
-  if (!epoch_) lose_all_peers(now, effects);
   if (was_joined) {
     publish(effects);
     effects.push_back(Interrupted{});
@@ -161,7 +158,7 @@ void NodeCore::give_up_control(TimePoint now, Effects& effects) {
   if (phase_ == Phase::kJoining) {
     join_patience_ = std::min(2 * join_patience_, kPatienceMax * cluster_->down_after);
   }
-  lose_control(now, effects);
+  lose_control(effects);
   attached_ = false;
   data_watch_.closed();
   effects.push_back(CloseData{});
@@ -342,6 +339,7 @@ void NodeCore::welcomed(control::Welcome welcome, TimePoint now, Effects& effect
   recovering_ = welcome.recovering;
   settings_.session.payload_bytes_max = welcome.settings.payload_bytes_max;
   broker_heard_ = now;
+  fenced_at_.reset();
   if (asked_at_) told_after_ = *std::exchange(asked_at_, std::nullopt);
   beat_due_ = now;
   loads_.clear();  // all of them follow
@@ -462,8 +460,11 @@ void NodeCore::heard_echo(std::uint64_t number, Effects& effects) {
 }
 
 std::optional<TimePoint> NodeCore::isolated_at() const {
-  if (!epoch_ || phase_ == Phase::kEnded) return std::nullopt;
-  return *broker_heard_ + settings_.isolation_timeout;
+  if (phase_ == Phase::kEnded) return std::nullopt;
+  if (epoch_) return *broker_heard_ + settings_.isolation_timeout;
+  // Fenced in a recovery, it waits for those who may yet appear there: no longer than for a broker.
+  if (!fenced_at_ || peers_.empty()) return std::nullopt;
+  return *fenced_at_ + settings_.isolation_timeout;
 }
 
 void NodeCore::fence(std::string why, TimePoint now, Effects& effects) {
@@ -481,6 +482,7 @@ void NodeCore::fence(std::string why, TimePoint now, Effects& effects) {
   told_after_at_.clear();
   broker_beat_ = 0;
   broker_heard_.reset();
+  fenced_at_ = now;
   rejoin_at_.reset();
   phase_ = Phase::kConnecting;
   effects.push_back(Lease{TimePoint::min()});
@@ -518,7 +520,7 @@ void NodeCore::changed(control::Changes changes, TimePoint now, Effects& effects
   if (changes.version.value() != version_.value() + 1) {
     // A broker never skips one on a connection that stands: ask for the whole list again.
     ++counters_.malformed_frames;
-    lose_control(now, effects);
+    lose_control(effects);
     return;
   }
   version_ = changes.version;
@@ -613,7 +615,8 @@ void NodeCore::lose_all_peers(TimePoint now, Effects& effects) {
 
 /// Of what this node concludes by itself: how long it has not heard its broker.
 Evidence NodeCore::since_heard(EvidenceSource source, TimePoint now) const {
-  const Duration silence = broker_heard_ ? now - *broker_heard_ : Duration::zero();
+  const auto since = broker_heard_ ? broker_heard_ : fenced_at_;
+  const Duration silence = since ? now - *since : Duration::zero();
   return {source, silence, silence, Duration::zero()};
 }
 

@@ -851,7 +851,7 @@ TEST_F(NodeCoreTest, OneThatABrokerDoesNotSuitReachesNobodyAnyMore) {
   EXPECT_EQ(std::get<signal::Down>(signals[0]).reason.kind, ExitKind::kNoConnection);
 }
 
-TEST_F(NodeCoreTest, WhoMightHaveAppearedIsNotWaitedForWhenTheBrokerGoesBeforeItTookTheNode) {
+TEST_F(NodeCoreTest, WhoMightHaveAppearedIsWaitedForAsLongAsABrokerWhereNoneTakesTheNode) {
   join();
   lose_broker();
   resume_at(kNext, {}, true);
@@ -861,11 +861,19 @@ TEST_F(NodeCoreTest, WhoMightHaveAppearedIsNotWaitedForWhenTheBrokerGoesBeforeIt
   EXPECT_TRUE(delivered().empty());
   EXPECT_EQ(core.ties(), 1u) << "it may yet appear";
 
-  note(core.on_control_closed(now));
+  const TimePoint fenced = now;
+  note(core.on_control_closed(now += 1s));
+  note(core.advance(now = fenced + NodeCore::Settings{.name = kSelf}.isolation_timeout - 1ns));
+  EXPECT_TRUE(delivered().empty()) << "a broker may come yet";
+  EXPECT_EQ(core.next_deadline(), now + 1ns);
+  note(core.advance(now += 1ns));
   EXPECT_EQ(core.sessions(), 0u);
   const auto signals = delivered();
   ASSERT_EQ(signals.size(), 1u);
-  EXPECT_EQ(std::get<signal::Down>(signals[0]).reason.kind, ExitKind::kNoConnection);
+  const auto& reason = std::get<signal::Down>(signals[0]).reason;
+  EXPECT_EQ(reason.kind, ExitKind::kNoConnection);
+  EXPECT_EQ(reason.evidence->source, EvidenceSource::kIsolated);
+  EXPECT_EQ(reason.evidence->last_heard, now - fenced);
 }
 
 TEST_F(NodeCoreTest, AnExpectedPeerThatDoesNotComeIsDownWhenTheBrokerSaysSo) {
