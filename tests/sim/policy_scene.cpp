@@ -16,6 +16,8 @@ constexpr int kRequestsMax = 6;
 // Until a death is known on its own node, and on another one: two ways through the network.
 constexpr Duration kNear = 1ms, kFar = 25ms;
 constexpr Duration kFaultMax = 25s;  // it lasts, with what follows from it
+// Until a session's reset is known at both of its ends: one of them may read nothing meanwhile.
+constexpr Duration kResetKnown = 10s;
 
 /// REQUIRES: the role is one of the config's.
 const ParticipantConfig& participant_of(const ConversationConfig& config, const std::string& role) {
@@ -277,8 +279,7 @@ void PolicyScene::placed(std::size_t node, const Talk& talk, const TimelineRecor
   if (reroute == rerouted_.end()) return;
   // comparable only if nothing changed between the choice and the answer, and nobody was asked in
   // vain: of a session's reset, or of a node that leaves, the directory knows nothing yet
-  const bool same = all_answer_around(stage_.world.now()) &&
-                    reroute->second.directory == snapshot &&
+  const bool same = all_answer(node) && reroute->second.directory == snapshot &&
                     stage_.world.now() - reroute->second.at < 50ms;
   rerouted_.erase(reroute);
   const auto& tried = tried_[key];
@@ -295,13 +296,18 @@ void PolicyScene::placed(std::size_t node, const Talk& talk, const TimelineRecor
   }
 }
 
-/// No session was reset then, and nobody left.
-bool PolicyScene::all_answer_around(TimePoint when) const {
+/// No session of that node was reset lately, and nobody leaves.
+bool PolicyScene::all_answer(std::size_t node) const {
   const World& world = stage_.world;
+  const TimePoint now = world.now();
+  const World::Node& asker = world.node(node);
   const auto& spoiled = world.spoiled_sessions();
-  if (!spoiled.empty() && spoiled.back().when > when - 1s) return false;
+  for (auto each = spoiled.rbegin(); each != spoiled.rend(); ++each) {
+    if (each->when <= now - kResetKnown) break;
+    if (asker.bore(each->from) || asker.bore(each->to)) return false;
+  }
   for (std::size_t i = 0; i < world.nodes(); ++i) {
-    if (world.node(i).leaves_around(when)) return false;
+    if (world.node(i).leaves_around(now)) return false;
   }
   return true;
 }

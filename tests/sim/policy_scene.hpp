@@ -73,7 +73,7 @@ class PolicyScene {
   void watch(Deed& deed);
   void watch_death(Deed& deed, const Talk& talk);
   [[nodiscard]] bool disturbed_around(TimePoint when) const;
-  [[nodiscard]] bool all_answer_around(TimePoint when) const;
+  [[nodiscard]] bool all_answer(std::size_t node) const;
   void placed(std::size_t node, const Talk& talk, const TimelineRecord& record);
   void judge_talk(const Talk& talk, const DeedLedger& deeds, Tally& tally);
   void judge_what_is_shown(const PolicyTalk& talk, Violations& violations, PolicyTally& tally);
