@@ -211,7 +211,7 @@ class World {
   bool kill_broker();   // SIGKILL: everything it knew is gone, its connections close
   void start_broker();  // another one, with a new epoch
   /// SIGSTOP, or its loop alone, while its I/O threads go on: it hangs in the midst of a turn, or
-  /// sleeps longer than it asked for.
+  /// sleeps longer than it asked for. Of several at once the worst counts, until resume_broker().
   void pause_broker(bool loop_alone = false);
   void resume_broker();  // it reads what waits in pieces, and settles as BrokerLoop does
   /// SIGKILL when it has carried out so many effects more; `struck` is called then.

@@ -122,9 +122,10 @@ void World::broker_sleep() {
 // --- faults ---
 
 void World::pause_broker(bool loop_alone) {
-  if (!broker_ || std::exchange(loop_->stopped, true)) return;
+  if (!broker_) return;
+  if (!loop_alone) loop_->io_stopped = true;  // also where its loop was stopped before
+  if (std::exchange(loop_->stopped, true)) return;
   trace(loop_alone ? "pause the broker's loop" : "pause broker");
-  loop_->io_stopped = !loop_alone;
   if (random_.below(2) == 0) loop_->turn_of = now();
 }
 
