@@ -53,6 +53,7 @@ class Case {
   // --- the timeline ---
 
   void hear(const TimelineRecord& record) {
+    ++heard_;
     switch (record.event) {
       case TimelineEvent::kPhase:
         return enters(record.text);
@@ -92,12 +93,8 @@ class Case {
       case TimelineEvent::kNotCompensated:
         return decides(record);
       case TimelineEvent::kPlaced:
-        placed_at_.emplace(*record.participant, decisions_);
-        if (const AttachedPid* named = attached(record.role)) {
-          takes_turn(*named, record);
-        } else {
-          lives_on(*record.participant);
-        }
+        placed_at_.emplace(*record.participant, heard_);
+        if (const AttachedPid* named = attached(record.role)) takes_turn(*named, record);
         return;
       case TimelineEvent::kOpened:
       case TimelineEvent::kUnplaced:
@@ -131,7 +128,9 @@ class Case {
     if (!crashed_.contains(nth(turn - 1))) accuse("an alternate, and nobody crashed");
   }
 
-  /// All exits of one node's death are recorded before the policy runs.
+  /// All exits of one node's death are recorded before the policy runs. Who was placed behind the
+  /// first of them is not among those who fell: then what broke was this node's own doing, which
+  /// fenced itself, or another broker's verdict, and the other node lives.
   void crashes(const TimelineRecord& record) {
     const Pid& pid = *record.participant;
     if (record.reason->kind != ExitKind::kNoConnection) return;
@@ -146,18 +145,11 @@ class Case {
         placed->second < decided->second) {
       accuse("an exit of a node's death came behind the policy");
     }
-    fallen_.insert(life);
-  }
-
-  /// Who is given a role lives: what broke before was this node's own doing, which fenced itself.
-  void lives_on(const Pid& pid) {
-    fallen_.erase({pid.node, pid.incarnation});
-    decided_on_.erase({pid.node, pid.incarnation});
+    fallen_.emplace(life, heard_);
   }
 
   void decided_on_the_fallen() {
-    ++decisions_;
-    for (const NodeLife& life : std::exchange(fallen_, {})) decided_on_[life] = decisions_;
+    for (const auto& [life, first] : std::exchange(fallen_, {})) decided_on_[life] = first;
   }
 
   void enters(const std::string& text) {
@@ -412,10 +404,11 @@ class Case {
   std::map<MessageId, Step> steps_;
   std::optional<MessageId> undoing_;
   std::size_t reroutes_ = 0;
-  std::size_t decisions_ = 0;                   // of policies, so far
-  std::map<Pid, std::size_t> placed_at_;        // in decisions
-  std::set<NodeLife> fallen_;                   // since the last decision
-  std::map<NodeLife, std::size_t> decided_on_;  // the decision that knew of the death
+  // These count in records.
+  std::size_t heard_ = 0;
+  std::map<Pid, std::size_t> placed_at_;
+  std::map<NodeLife, std::size_t> fallen_;      // since the last decision: the first exit
+  std::map<NodeLife, std::size_t> decided_on_;  // the same, of a death that a decision knew of
 };
 
 }  // namespace
