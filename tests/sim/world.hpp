@@ -300,6 +300,8 @@ class World {
     std::size_t node;
     bool data;
     bool open_at_node = false, open_at_broker = false;
+    bool spoke = false;                          // a message of it was read
+    TimePoint closed_at{};                       // if open_at_broker is over
     std::uint64_t broker = 0;                    // which one it was made to
     bool severed = false;                        // nothing on it arrives any more
     TimePoint last_to_broker{}, last_to_node{};  // it keeps the order
@@ -346,6 +348,8 @@ class World {
   [[nodiscard]] bool broker_reads(std::uint64_t messages);
   void broker_goes_on();
   void broker_judges();
+  [[nodiscard]] bool broker_knows_closed(const Connection& connection) const;
+  [[nodiscard]] broker::Line line_of_next(std::uint64_t connection);
   /// `held`: what came on a data connection, and is to be forwarded.
   void broker_carry_out(broker::Effects effects, const Message* held);
   void broker_did(const broker::Effect& effect);

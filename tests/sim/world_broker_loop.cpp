@@ -34,6 +34,20 @@ void World::broker_closed(std::uint64_t connection) {
   if (!loop_->stopped && loop_->all_read) broker_turn();
 }
 
+/// As of the turn's beginning, where it was stopped in its midst and goes on.
+bool World::broker_knows_closed(const Connection& connection) const {
+  if (connection.open_at_broker) return false;
+  return !loop_->reads_as_of || connection.closed_at <= *loop_->reads_as_of;
+}
+
+/// What RouterSocket says of a message, and what BrokerLoop makes of that.
+broker::Line World::line_of_next(std::uint64_t id) {
+  Connection& from = at(id);
+  const bool first = !std::exchange(from.spoke, true);
+  const bool closed = first ? !from.open_at_broker : broker_knows_closed(from);
+  return closed ? broker::Line::kClosed : broker::Line::kOpen;
+}
+
 void World::broker_turn() {
   const Listening listening{broker_listener_};
   loop_->lag.woke(broker_now());

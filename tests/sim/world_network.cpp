@@ -158,6 +158,7 @@ void World::tell_broker_closed(std::uint64_t id) {
   carry(id, Direction::kToBroker, [this, id] {
     const bool reaches = reaches_broker(at(id));
     at(id).open_at_broker = false;
+    at(id).closed_at = now();
     if (reaches) broker_closed(id);
   });
 }
@@ -199,12 +200,14 @@ void World::to_broker(std::uint64_t id, Message message) {
     if (at(id).severed || !reaches_broker(at(id))) return;
     broker_hear(id, [this, id, message = std::move(message)] {
       const ConnectionId from{id};
+      const broker::Line line = line_of_next(id);
       if (message.has_body()) {
         broker_carry_out(
-            broker_->on_data(from, message.front(), message.back().size(), broker_now()), &message);
+            broker_->on_data(from, message.front(), message.back().size(), broker_now(), line),
+            &message);
       } else {
         broker_carry_out(broker_->on_control(from, "sim:" + std::to_string(id), message.front(),
-                                             broker_now()),
+                                             broker_now(), line),
                          nullptr);
       }
     });
