@@ -71,9 +71,9 @@ inline std::string zmtp_handshake() {
   return bytes + ready;
 }
 
-/// A frame of ZMTP with one short message (at most 255 bytes) in it.
-inline std::string zmtp_message(const std::string& bytes) {
-  return std::string{'\0', static_cast<char>(bytes.size())} + bytes;
+/// A frame of ZMTP with one short message (at most 255 bytes) in it, or a part that others follow.
+inline std::string zmtp_message(const std::string& bytes, bool more = false) {
+  return std::string{more ? '\1' : '\0', static_cast<char>(bytes.size())} + bytes;
 }
 
 /// Random bytes; every second time, by `number`, they begin as ZMTP 3 does.
