@@ -16,6 +16,9 @@ namespace {
 
 constexpr double kDownAfterMs = 1000;
 constexpr double kBeatMs = 100;
+// So long before a cut may silence begin. It counts from the last echo, which is up to a beat older
+// than the node's last word, that is up to a beat old, and the broker may send a beat late.
+constexpr double kEarlyMs = 3 * kBeatMs;
 const HostCluster::Words kQuick{"--down-after",    "1s",   "--suspect-after", "500ms",
                                 "--beat-interval", "100ms"};
 
@@ -34,8 +37,11 @@ class CutFlowsTest : public HostsTest {
     Scene() {
       cluster.add_node("b", {"echo=echo", "slow=exec:sleep 600"});
       incarnation = cluster.told_of("b", "incarnation");
+    }
+
+    void begin() {
       const std::string much(500'000, 'x');
-      EXPECT_TRUE(printed(cluster.run({"ask", "echo"}, much), much));
+      if (!printed(cluster.run({"ask", "echo"}, much), much)) throw std::runtime_error{"no echo"};
       waiting = cluster.ask_slow("b");
       talk = std::make_unique<EchoTalk>(cluster);
       talked = SteadyClock::now();
@@ -58,14 +64,15 @@ class CutFlowsTest : public HostsTest {
     }
     [[nodiscard]] bool nobody_lost() {
       const bool lost = cluster.told_of("b", "incarnation") != incarnation ||
-                        !cluster.eventually_is("b", "joined") || !waiting->running() ||
+                        !cluster.eventually_is("b", "joined") || (waiting && !waiting->running()) ||
                         times_said(cluster.node("b"), "fenced") != 0 ||
                         times_said(cluster.broker(), " is down") != 0;
-      if (lost) {
-        std::printf("somebody was lost.\nnode b: %s\nbroker: %s\n", cluster.node("b").log().c_str(),
-                    cluster.broker().log().c_str());
-      }
+      if (lost) print_logs();
       return !lost;
+    }
+    void print_logs() {
+      std::printf("node b: %s\nbroker: %s\n", cluster.node("b").log().c_str(),
+                  cluster.broker().log().c_str());
     }
   };
 
@@ -76,23 +83,30 @@ class CutFlowsTest : public HostsTest {
   void expect_data_replaced_after(const Cut& cut) {
     EXPECT_TRUE(best_of_three([&] {
       Scene scene;
-      cut(scene);
-      const auto after = SteadyClock::now();
-      scene.talk->say(100);
-      scene.talk->read_all();
-      const auto answered = SteadyClock::now();
-      std::printf("answered %.0f ms after the cut\n", ms_between(after, answered));
-      EXPECT_GE(ms_between(scene.talked, answered), 1.5 * kDownAfterMs);
+      bool soon = false;
+      const auto nobody_lost = [&] { return scene.nobody_lost(); };
+      const auto talk = [&] {
+        scene.begin();
+        cut(scene);
+        const auto after = SteadyClock::now();
+        scene.talk->say(100);
+        scene.talk->read_all();
+        const auto answered = SteadyClock::now();
+        std::printf("answered %.0f ms after the cut\n", ms_between(after, answered));
+        EXPECT_GE(ms_between(scene.talked, answered), 1.5 * kDownAfterMs);
+        soon = ms_between(after, answered) <= (1.5 * kDownAfterMs + 4 * kBeatMs) * kSlack;
+        scene.talk->say(1'000);  // new ones, at once
+        scene.talk->finish();
+      };
+      if (!nobody_is_lost_by(talk, nobody_lost)) return false;
       EXPECT_TRUE(eventually([&] { return scene.is_replaced(scene.data); }));
-      EXPECT_EQ(times_said(scene.cluster.node("b"), "on a connection that stands: given up"), 1)
-          << scene.cluster.node("b").log();
-      EXPECT_EQ(times_said(scene.cluster.broker(), " is suspect"), 0)
-          << scene.cluster.broker().log();
-      EXPECT_EQ(times_said(scene.cluster.broker(), "control connection closed"), 0);
-      scene.talk->say(1'000);  // new ones, at once
-      scene.talk->finish();
-      return scene.nobody_lost() &&
-             ms_between(after, answered) <= (1.5 * kDownAfterMs + 4 * kBeatMs) * kSlack;
+      const Process& broker = scene.cluster.broker();
+      const bool alone =
+          times_said(scene.cluster.node("b"), "on a connection that stands: given up") == 1 &&
+          times_said(broker, " is suspect") == 0 &&
+          times_said(broker, "control connection closed") == 0;
+      if (!alone) scene.print_logs();
+      return soon && alone;
     }));
   }
 };
@@ -112,16 +126,22 @@ TEST_F(CutFlowsTest, OfDataFromTheNodeAloneIsNoticedAsSoon) {
 TEST_F(CutFlowsTest, OfDataWhileNothingIsSaidIsNoticedToo) {
   EXPECT_TRUE(best_of_three([] {
     Scene scene;
-    scene.talk->finish();
-    const auto before = SteadyClock::now();
-    scene.cluster.network().cut_connection(scene.data);
-    EXPECT_TRUE(eventually([&] { return scene.is_replaced(scene.data); }))
-        << scene.cluster.node("b").log();
-    const double took = ms_between(before, SteadyClock::now());
-    std::printf("replaced %.0f ms after the cut\n", took);
-    EXPECT_TRUE(printed(scene.cluster.run({"ask", "echo", "x"}), "x"));
-    // It was last heard up to half of down-after before, when it was asked; then it is asked again.
-    return scene.nobody_lost() && took <= (2 * kDownAfterMs + 4 * kBeatMs) * kSlack;
+    bool soon = false;
+    const auto wait = [&] {
+      scene.begin();
+      scene.talk->finish();
+      const auto before = SteadyClock::now();
+      scene.cluster.network().cut_connection(scene.data);
+      EXPECT_TRUE(eventually([&] { return scene.is_replaced(scene.data); }))
+          << scene.cluster.node("b").log();
+      const double took = ms_between(before, SteadyClock::now());
+      std::printf("replaced %.0f ms after the cut\n", took);
+      // It was last heard up to half of down-after before, when it was asked; then it is asked
+      // again.
+      soon = took <= (2 * kDownAfterMs + 4 * kBeatMs) * kSlack;
+      EXPECT_TRUE(printed(scene.cluster.run({"ask", "echo", "x"}), "x"));
+    };
+    return nobody_is_lost_by(wait, [&] { return scene.nobody_lost(); }) && soon;
   }));
 }
 
@@ -135,20 +155,25 @@ class HalfOpenTest : public CutFlowsTest {
   void expect_forgiven(Milliseconds lasts, const Cut& cut) {
     EXPECT_TRUE(best_of_three([&] {
       Scene scene;
-      cut(scene);
-      scene.talk->say(50);
-      keep_it_so(lasts);
-      scene.cluster.network().heal();
-      if (!scene.nobody_lost()) return false;
-      scene.talk->say(50);
-      scene.talk->finish();
-      return scene.nobody_lost();
+      const auto talk = [&] {
+        scene.begin();
+        cut(scene);
+        scene.talk->say(50);
+        keep_it_so(lasts);
+        scene.cluster.network().heal();
+        scene.talk->say(50);
+        scene.talk->finish();
+      };
+      return nobody_is_lost_by(talk, [&] { return scene.nobody_lost(); });
     }));
   }
   template <class Cut>
   void expect_dead_and_back(const Cut& cut) {
     EXPECT_TRUE(best_of_three([&] {
       Scene scene;
+      if (!nobody_is_lost_by([&] { scene.begin(); }, [&] { return scene.nobody_lost(); })) {
+        return false;
+      }
       const auto before = SteadyClock::now();
       cut(scene);
       const auto after = SteadyClock::now();
@@ -156,7 +181,6 @@ class HalfOpenTest : public CutFlowsTest {
       EXPECT_EQ(ended.code, 6) << ended.err;
       EXPECT_NE(ended.out.find("\"source\":\"heartbeats missed\""), std::string::npos) << ended.out;
       EXPECT_GE(number_after(ended.out, "detection_ms"), kDownAfterMs);
-      EXPECT_GE(ms_between(before, ended.at), kDownAfterMs - 2 * kBeatMs);
       // The cut stays. Another connection is another flow, on which it comes back as another one.
       EXPECT_TRUE(eventually([&] {
         const std::string now = scene.cluster.told_of("b", "incarnation");
@@ -164,11 +188,12 @@ class HalfOpenTest : public CutFlowsTest {
                scene.cluster.told_of("b", "state") == "joined";
       })) << scene.cluster.node("b").log();
       EXPECT_TRUE(printed(scene.cluster.run({"ask", "echo", "x"}), "x"));
-      EXPECT_EQ(times_said(scene.cluster.broker(), " is down: "), 1)
-          << scene.cluster.broker().log();
       EXPECT_TRUE(scene.is_replaced(scene.control));
       std::printf("known %.0f ms after the cut\n", ms_between(after, ended.at));
-      return ms_between(after, ended.at) <= kDownAfterMs * (1 + 0.1 * kSlack);
+      const bool once = times_said(scene.cluster.broker(), " is down: ") == 1;
+      if (!once) scene.print_logs();
+      return once && ms_between(before, ended.at) >= kDownAfterMs - kEarlyMs &&
+             ms_between(after, ended.at) <= kDownAfterMs * (1 + 0.1 * kSlack);
     }));
   }
 };

@@ -5,7 +5,6 @@
 
 #include <cstdio>
 #include <functional>
-#include <stdexcept>
 #include <string>
 
 #include "tests/hosts/host_cluster.hpp"
@@ -76,13 +75,8 @@ class CutsTest : public HostsTest {
   static bool nobody_is_lost_by(HostCluster& cluster, const Disturb& disturb) {
     const std::string incarnation = cluster.told_of("b", "incarnation");
     const auto ask = cluster.ask_slow("b");
-    try {
-      disturb();
-    } catch (const std::runtime_error&) {
-      if (nobody_lost(cluster, incarnation)) throw;
-      return false;
-    }
-    return nobody_lost(cluster, incarnation) && ask->running();
+    return test::nobody_is_lost_by(disturb, [&] { return nobody_lost(cluster, incarnation); }) &&
+           ask->running();
   }
 };
 

@@ -93,7 +93,7 @@ std::unique_ptr<Process> HostCluster::ask_slow(const std::string& node, const Wo
   words.insert(words.end(), more.begin(), more.end());
   auto ask = std::make_unique<Process>(command(words));
   if (!eventually([&] { return !below(node, "sleep").empty(); })) {
-    ADD_FAILURE() << "no work began: " << ask->log();
+    throw std::runtime_error{"no work began: " + ask->log()};
   }
   return ask;
 }
@@ -114,7 +114,8 @@ void EchoTalk::read_all() {
 void EchoTalk::finish() {
   read_all();
   converse_.end_input();
-  EXPECT_TRUE(printed(converse_.finish(), ""));
+  const auto went_well = printed(converse_.finish(), "");
+  if (!went_well) throw std::runtime_error{went_well.message()};
 }
 
 int times_said(const Process& process, const std::string& part) {

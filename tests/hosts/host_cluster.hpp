@@ -5,6 +5,7 @@
 
 #include <map>
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -59,6 +60,7 @@ class HostCluster {
   /// Pids of all that descends from a node, itself excepted; of that name, if one is given.
   [[nodiscard]] std::vector<pid_t> below(const std::string& node, const std::string& name = {});
   /// An `ask slow` on `desk`, whose request `node` works on: it runs a `sleep`.
+  /// Errors: std::runtime_error.
   [[nodiscard]] std::unique_ptr<Process> ask_slow(const std::string& node, const Words& more = {});
 
  private:
@@ -77,7 +79,7 @@ class EchoTalk {
   void say(int lines);
   /// Waits for the replies to all lines said.
   void read_all();
-  /// Reads them, ends the conversation, which must have gone well.
+  /// Reads them, ends the conversation. Errors: std::runtime_error, if it did not go well.
   void finish();
   [[nodiscard]] int said() const { return said_; }
 
@@ -86,6 +88,20 @@ class EchoTalk {
   int read_ = 0;
   Process converse_;
 };
+
+/// Does what needs the cluster to stay whole, and says whether it did. What cannot go on throws: in
+/// a cluster that lost somebody that is its consequence and no failure by itself, so that a trial
+/// which the machine's own pause spoilt is followed by another.
+template <class Disturb, class NobodyLost>
+[[nodiscard]] bool nobody_is_lost_by(const Disturb& disturb, const NobodyLost& nobody_lost) {
+  try {
+    disturb();
+  } catch (const std::runtime_error&) {
+    if (nobody_lost()) throw;
+    return false;
+  }
+  return nobody_lost();
+}
 
 /// How often `part` is in what the process logged.
 [[nodiscard]] int times_said(const Process& process, const std::string& part);
