@@ -144,7 +144,11 @@ TEST_F(BadCableTest, LosesReordersAndDoublesTheSharesAskedForAndCountsThem) {
   (void)sent_over(network, 1, {});
   const auto all =
       sent_over(network, 500,
-                {.delay = 5ms, .loss_percent = 20, .reorder_percent = 20, .duplicate_percent = 20});
+                {.delay = 5ms,
+                 .loss_percent = 20,
+                 .reorder_percent = 20,
+                 .reorder_by = 200ms,  // far beyond the distance of any two, however late a sender
+                 .duplicate_percent = 20});
   std::map<int, int> times;
   int overtaken = 0;
   int newest = -1;
