@@ -19,12 +19,13 @@ class PausesTest : public HostsTest, public ::testing::WithParamInterface<int> {
     int fenced;
     int verdicts;
   };
-  /// Stops node b for so long while it works on a request that takes 6 s, where down-after is 4 s;
-  /// with `until_down` not for less than until it is judged.
-  static Outcome stop_for(Milliseconds pause, bool until_down) {
+  /// Stops node b for so long while it works on a request that takes `work`, where down-after is
+  /// 4 s; with `until_down` not for less than until it is judged.
+  static Outcome stop_for(Milliseconds pause, Milliseconds work, bool until_down) {
     HostCluster cluster{
         {"b"}, {"--down-after", "4s", "--suspect-after", "2s", "--beat-interval", "250ms"}};
-    cluster.add_node("b", {"late=exec:sleep 6; echo late"});
+    cluster.add_node("b",
+                     {"late=exec:sleep " + std::to_string(to_ms(work) / 1000) + "; echo late"});
     const std::string before = cluster.told_of("b", "incarnation");
     Process ask{cluster.command({"ask", "late", "x", "--timeout", "60s"})};
     EXPECT_TRUE(eventually([&] { return !cluster.below("b", "sleep").empty(); })) << ask.log();
@@ -47,7 +48,8 @@ using LongPausesTest = PausesTest;
 // The newest echo may be a beat old when the pause begins, and one more passes before the next.
 TEST_P(ShortPausesTest, AreForgivenAndTheReplyComes) {
   EXPECT_TRUE(best_of_three([] {
-    const auto outcome = stop_for(Milliseconds{GetParam()}, false);
+    const Milliseconds pause{GetParam()};
+    const auto outcome = stop_for(pause, pause + 2s, false);
     const bool forgiven = printed(outcome.ask, "late\n") && outcome.is_who_it_was &&
                           outcome.fenced == 0 && outcome.verdicts == 0;
     if (!forgiven) std::printf("a death: exit %d, %s\n", outcome.ask.code, outcome.ask.err.c_str());
@@ -58,13 +60,14 @@ INSTANTIATE_TEST_SUITE_P(Milliseconds, ShortPausesTest, ::testing::Values(100, 2
                          ::testing::PrintToStringParamName());
 
 TEST_P(LongPausesTest, AreADeathAndTheReplyCountsForNothing) {
-  const auto outcome = stop_for(Milliseconds{GetParam()}, true);
+  // The work ends while the node is stopped for the longer one.
+  const auto outcome = stop_for(Milliseconds{GetParam()}, 5s, true);
   EXPECT_TRUE(failed_with(outcome.ask, 6, {"error: ParticipantCrashed: ", "heartbeats missed"}));
   EXPECT_FALSE(outcome.is_who_it_was);
   EXPECT_EQ(outcome.fenced, 1);
   EXPECT_EQ(outcome.verdicts, 1);
 }
-INSTANTIATE_TEST_SUITE_P(Milliseconds, LongPausesTest, ::testing::Values(4100, 8000),
+INSTANTIATE_TEST_SUITE_P(Milliseconds, LongPausesTest, ::testing::Values(4100, 6000),
                          ::testing::PrintToStringParamName());
 
 }  // namespace
