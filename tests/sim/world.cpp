@@ -78,6 +78,8 @@ void World::broker_carry_out(broker::Effects effects, const Message* held) {
     } else if (auto* forward = std::get_if<broker::effect::Forward>(&effect)) {
       check(held != nullptr, "only on_data() forwards");
       to_node(forward->connection.value(), Message{std::move(forward->header), held->body()});
+    } else if (const auto* watch = std::get_if<broker::effect::Watch>(&effect)) {
+      broker_watches(watch->connection.value());
     } else {
       broker_did(effect);
     }

@@ -311,8 +311,9 @@ class World {
   struct BrokerLoop {
     broker::OwnLag lag;
     std::map<std::uint64_t, std::deque<std::function<void()>>> unread = {};  // by connection
-    std::deque<std::uint64_t> closings = {};                                 // not yet judged
-    std::vector<std::function<void()>> handshakes = {};                      // not yet answered
+    std::set<std::uint64_t> closings = {};                                   // not yet judged
+    std::map<std::uint64_t, std::size_t> watched = {};   // what each had delivered and is not read
+    std::vector<std::function<void()>> handshakes = {};  // not yet answered
     bool all_read = true;
     bool stopped = false;                       // it gets no time
     bool io_stopped = false;                    // nor do its I/O threads
@@ -348,10 +349,12 @@ class World {
   [[nodiscard]] bool broker_reads(std::uint64_t messages);
   void broker_goes_on();
   void broker_judges();
+  void broker_judges_closings();
   [[nodiscard]] bool broker_knows_closed(const Connection& connection) const;
   [[nodiscard]] broker::Line line_of_next(std::uint64_t connection);
   /// `held`: what came on a data connection, and is to be forwarded.
   void broker_carry_out(broker::Effects effects, const Message* held);
+  void broker_watches(std::uint64_t connection);
   void broker_did(const broker::Effect& effect);
   void lives(const NodeName& name, Incarnation incarnation, const char* what);
   void broker_sleep();

@@ -30,7 +30,7 @@ World::BrokerLoop World::fresh_loop() const {
 TimePoint World::broker_now() const { return loop_->reads_as_of.value_or(now()); }
 
 void World::broker_closed(std::uint64_t connection) {
-  loop_->closings.push_back(connection);
+  loop_->closings.insert(connection);
   if (!loop_->stopped && loop_->all_read) broker_turn();
 }
 
@@ -69,6 +69,8 @@ bool World::broker_reads(std::uint64_t messages) {
   for (; messages > 0 && !broker_dying_; --messages) {
     const auto event = std::move(next->second.front());
     next->second.pop_front();
+    const auto watched = loop_->watched.find(next->first);
+    if (watched != loop_->watched.end() && watched->second > 0) --watched->second;
     next = next->second.empty() ? unread.erase(next) : std::next(next);
     event();
     if (unread.empty()) return true;
@@ -97,13 +99,39 @@ void World::broker_judges() {
           std::to_string(std::chrono::floor<std::chrono::milliseconds>(*lag).count()) + " ms");
     broker_->observer_late(*lag, at);
   }
-  // the socket tells a closing when it has run dry behind it
-  while (loop_->all_read && !loop_->closings.empty() && !broker_dying_) {
-    const ConnectionId closed{loop_->closings.front()};
-    loop_->closings.pop_front();
-    broker_carry_out(broker_->on_closed(closed, at), nullptr);
-  }
+  broker_judges_closings();
   if (!broker_dying_) broker_carry_out(broker_->advance(at), nullptr);
+}
+
+/// The socket tells a closing when that connection is read out, which it knows when it has run dry,
+/// or when enough of others was read since; here as soon as it is so.
+void World::broker_judges_closings() {
+  if (loop_->closings.empty() && loop_->watched.empty()) return;
+  const TimePoint at = broker_now();
+  std::vector<std::uint64_t> closed, read_out;  // each in the order of their numbers
+  for (const std::uint64_t id : loop_->closings) {
+    const bool is_known = loop_->all_read || broker_knows_closed(this->at(id));
+    if (is_known && !loop_->unread.contains(id)) closed.push_back(id);
+  }
+  for (const auto& [id, delivered] : loop_->watched) {
+    if (loop_->closings.contains(id)) continue;  // that is told instead
+    if (loop_->all_read || delivered == 0) read_out.push_back(id);
+  }
+  for (const std::uint64_t id : read_out) {
+    loop_->watched.erase(id);
+    if (!broker_dying_) broker_carry_out(broker_->on_read_out(ConnectionId{id}, at), nullptr);
+  }
+  const auto others = loop_->all_read ? broker::Others::kRead : broker::Others::kUnread;
+  for (const std::uint64_t id : closed) {
+    loop_->closings.erase(id);
+    loop_->watched.erase(id);
+    if (!broker_dying_) broker_carry_out(broker_->on_closed(ConnectionId{id}, at, others), nullptr);
+  }
+}
+
+void World::broker_watches(std::uint64_t id) {
+  const auto unread = loop_->unread.find(id);
+  loop_->watched[id] = unread == loop_->unread.end() ? 0 : unread->second.size();
 }
 
 void World::broker_sleep() {
