@@ -165,7 +165,7 @@ TEST_P(ForgivenCutsTest, KillNobody) {
   }));
 }
 INSTANTIATE_TEST_SUITE_P(Of, ForgivenCutsTest,
-                         ::testing::Values(ForgivenCut{"TwoThirdsOfTheDefaultBound", {}, 2'000ms},
+                         ::testing::Values(ForgivenCut{"HalfOfTheDefaultBound", {}, 1'500ms},
                                            ForgivenCut{"ThreeQuartersOfAShortBound",
                                                        {"--down-after", "1500ms", "--suspect-after",
                                                         "500ms", "--beat-interval", "100ms"},
