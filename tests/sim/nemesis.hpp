@@ -160,6 +160,7 @@ class Nemesis {
   void forge_signals(std::size_t from);
   void forge_control(std::size_t from);
   bool two_names(std::size_t host);
+  bool broker_flood(std::size_t host);
   bool broker_kill(std::size_t host);
   bool broker_kills(std::size_t host);
   bool broker_torn(std::size_t host);

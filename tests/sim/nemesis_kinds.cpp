@@ -50,6 +50,7 @@ std::optional<Signal> forged_from(const Signal& heard, const Pid& me, std::uint6
 struct NemesisKinds {
   // clang-format off
   static constexpr std::array all{
+      Nemesis::Kind{"broker-flood",  &Nemesis::broker_flood,  4, "the broker is never done with reading, for up to 3 s"},
       Nemesis::Kind{"broker-kill",   &Nemesis::broker_kill,   6, "SIGKILL of the broker; another one up to 10 s later"},
       Nemesis::Kind{"broker-kills",  &Nemesis::broker_kills,  2, "the broker is killed and started again five times, every 2 s"},
       Nemesis::Kind{"broker-pause",  &Nemesis::broker_pause,  6, "SIGSTOP of the broker, up to 8 s"},
@@ -506,6 +507,13 @@ bool Nemesis::broker_torn(std::size_t) {
     if (world_.brokers() == broker && world_.kill_broker()) struck();
   });
   return false;
+}
+
+bool Nemesis::broker_flood(std::size_t) {
+  if (!world_.broker_runs()) return false;
+  world_.flood_broker(true);
+  until_healed(300ms + below(2700ms), [this] { world_.flood_broker(false); });
+  return true;
 }
 
 bool Nemesis::broker_pause(std::size_t) {

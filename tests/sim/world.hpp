@@ -213,6 +213,8 @@ class World {
   /// SIGSTOP, or its loop alone, while its I/O threads go on: it hangs in the midst of a turn, or
   /// sleeps longer than it asked for. Of several at once the worst counts, until resume_broker().
   void pause_broker(bool loop_alone = false);
+  /// Messages of a stranger are always there to be read, in turn with those of others.
+  void flood_broker(bool on);
   void resume_broker();  // it reads what waits in pieces, and settles as BrokerLoop does
   /// SIGKILL when it has carried out so many effects more; `struck` is called then.
   void kill_amid_effects(std::size_t node, int effects, std::function<void()> struck);
@@ -316,6 +318,7 @@ class World {
     std::vector<std::function<void()>> handshakes = {};  // not yet answered
     bool all_read = true;
     bool stopped = false;                       // it gets no time
+    bool flooded = false;                       // somebody sends more than it can read
     bool io_stopped = false;                    // nor do its I/O threads
     std::optional<TimePoint> turn_of = {};      // it was stopped in this turn
     std::optional<TimePoint> reads_as_of = {};  // that turn goes on, with the time of its beginning

@@ -51,13 +51,15 @@ broker::Line World::line_of_next(std::uint64_t id) {
 void World::broker_turn() {
   const Listening listening{broker_listener_};
   loop_->lag.woke(broker_now());
+  bool read_out = true;
   if (!loop_->unread.empty()) {
     // the look at the clock ends a turn whose messages take their time
     const std::uint64_t most = loop_->reads_as_of      ? kLookAtClock - 1
                                : random_.below(2) == 0 ? 1 + random_.below(kLookAtClock)
                                                        : kMessagesPerTurnMax;
-    loop_->all_read = broker_reads(most);
+    read_out = broker_reads(most);
   }
+  loop_->all_read = read_out && !loop_->flooded;
   broker_goes_on();
 }
 
@@ -162,6 +164,14 @@ void World::broker_sleep() {
 }
 
 // --- faults ---
+
+void World::flood_broker(bool on) {
+  if (!broker_ || std::exchange(loop_->flooded, on) == on) return;
+  trace(on ? "flood broker" : "the broker is flooded no more");
+  if (!on || loop_->stopped) return;
+  loop_->all_read = false;
+  broker_sleep();
+}
 
 void World::pause_broker(bool loop_alone) {
   if (!broker_) return;
