@@ -153,12 +153,11 @@ void BrokerCore::on_late_join(ConnectionId connection, std::string_view address,
     node.newest_join = join.number;
     // it was there since its other connection closed
     std::vector<control::Change> changes;
+    node.closing_waits.reset();
     const auto change = detector_.resumed(node.member.incarnation, now_);
-    if (!node.closing_waits) {
-      detector_.connection_closed(node.member.incarnation, now_);
-      // it may have been owed as much for the closing before
-      detector_.closing_was_ours(node.member.incarnation);
-    }
+    detector_.connection_closed(node.member.incarnation, now_);
+    // it may have been owed as much for the closing before, and its data has longer than it waits
+    detector_.closing_was_ours(node.member.incarnation);
     if (change) apply(*change, changes);
     announce(changes);
     return;

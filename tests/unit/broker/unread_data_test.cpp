@@ -78,6 +78,15 @@ TEST_F(UnreadDataTest, WhoOpensDataAnewHasLostWhatTheFormerOneDelivered) {
   EXPECT_EQ(downs(pass(1ns, {&a})), 1u);
 }
 
+TEST_F(UnreadDataTest, WhoseLaterJoinIsReadLateHasDownAfterWhateverIsReadOutMeanwhile) {
+  (void)closes_in_a_flood(b);
+  (void)core.on_control(conn(25), "late", wire::encode(ControlFrame{join_frame("b", 2)}), now,
+                        Line::kClosed);
+  (void)core.on_read_out(b.data, now);
+  EXPECT_EQ(downs(pass(kCluster.down_after - 1ns, {&a})), 0u);
+  EXPECT_EQ(downs(pass(1ns, {&a})), 1u);
+}
+
 TEST_F(UnreadDataTest, InAMomentInWhichTheBrokerWasLateTheLongerGraceBeginsAtOnce) {
   now += 2s;
   core.observer_late(2s, now);
