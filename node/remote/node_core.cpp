@@ -51,7 +51,7 @@ NodeCore::Peer& NodeCore::open_peer(Incarnation incarnation, const NodeName& nam
       ->second;
 }
 
-NodeCore::Peer* NodeCore::peer_for(const Pid& to) {
+NodeCore::Peer* NodeCore::peer_for(const Pid& to, TimePoint now) {
   if (const auto known = peers_.find(to.incarnation); known != peers_.end()) {
     return known->second.name == to.node ? &known->second : nullptr;
   }
@@ -59,6 +59,7 @@ NodeCore::Peer* NodeCore::peer_for(const Pid& to) {
   if (member == members_.end()) {
     if (!may_yet_appear(to)) return nullptr;
     report_due_ = true;
+    if (!epoch_ && peers_.empty()) waits_since_ = now;
     return &open_peer(to.incarnation, to.node, kUnreported);
   }
   if (member->second.name != to.node) return nullptr;
@@ -93,7 +94,7 @@ NodeCore::Effects NodeCore::on_signal(Signal signal, TimePoint now) {
       return effects;
     }
   }
-  Peer* peer = peer_for(to);
+  Peer* peer = peer_for(to, now);
   if (peer == nullptr) {
     answer_unreachable(signal, effects);
     return effects;
@@ -375,7 +376,9 @@ NodeCore::Effects NodeCore::advance(TimePoint now) {
     turn_asked_ = true;
     effects.push_back(CertifyTurn{});
   }
-  if (const auto isolated = isolated_at(); isolated && now >= *isolated) {
+  if (const auto isolated = isolated_at(); isolated && now >= *isolated && !epoch_) {
+    lose_all_peers(now, effects);  // nobody knows this incarnation yet: there is nothing to fence
+  } else if (isolated && now >= *isolated) {
     fence("no broker for " + to_string(settings_.isolation_timeout), now, effects);
     effects.push_back(OpenControl{});
   } else if (const auto silent = control_silent_at(); silent && now >= *silent) {

@@ -315,7 +315,7 @@ class NodeCore {
   [[nodiscard]] bool stands_on_control() const;
   /// When this incarnation has to be given up unless a broker is heard; nullopt: nobody knows it.
   [[nodiscard]] std::optional<TimePoint> isolated_at() const;
-  [[nodiscard]] Peer* peer_for(const Pid& to);
+  [[nodiscard]] Peer* peer_for(const Pid& to, TimePoint now);
   [[nodiscard]] bool may_yet_appear(const Pid& to) const;
   [[nodiscard]] bool bears_a_held_name(const RouteFrom& route) const;
   Peer& open_peer(Incarnation incarnation, const NodeName& name, MembershipVersion seen_at);
@@ -363,7 +363,7 @@ class NodeCore {
   BeatBook beats_;                          // ours, of this incarnation and epoch
   std::uint64_t broker_beat_ = 0;           // number of the newest that was read
   std::optional<TimePoint> broker_heard_;   // its welcome, or our sending of what it echoed last
-  std::optional<TimePoint> fenced_at_;      // while no broker has welcomed it since
+  std::optional<TimePoint> waits_since_;    // without an epoch, for the first who may yet appear
   std::optional<TimePoint> control_since_;  // the welcome that came on it, or our latest join
   Duration join_patience_{};                // of an unanswered join, from the second one on
   std::optional<TimePoint> asked_at_;       // by the first join on this connection

@@ -339,7 +339,6 @@ void NodeCore::welcomed(control::Welcome welcome, TimePoint now, Effects& effect
   recovering_ = welcome.recovering;
   settings_.session.payload_bytes_max = welcome.settings.payload_bytes_max;
   broker_heard_ = now;
-  fenced_at_.reset();
   if (asked_at_) told_after_ = *std::exchange(asked_at_, std::nullopt);
   beat_due_ = now;
   loads_.clear();  // all of them follow
@@ -463,8 +462,8 @@ std::optional<TimePoint> NodeCore::isolated_at() const {
   if (phase_ == Phase::kEnded) return std::nullopt;
   if (epoch_) return *broker_heard_ + settings_.isolation_timeout;
   // Fenced in a recovery, it waits for those who may yet appear there: no longer than for a broker.
-  if (!fenced_at_ || peers_.empty()) return std::nullopt;
-  return *fenced_at_ + settings_.isolation_timeout;
+  if (!waits_since_ || peers_.empty()) return std::nullopt;
+  return *waits_since_ + settings_.isolation_timeout;
 }
 
 void NodeCore::fence(std::string why, TimePoint now, Effects& effects) {
@@ -481,8 +480,6 @@ void NodeCore::fence(std::string why, TimePoint now, Effects& effects) {
   beats_ = BeatBook{0};  // none is sent before the next welcome
   told_after_at_.clear();
   broker_beat_ = 0;
-  broker_heard_.reset();
-  fenced_at_ = now;
   rejoin_at_.reset();
   phase_ = Phase::kConnecting;
   effects.push_back(Lease{TimePoint::min()});
@@ -615,8 +612,7 @@ void NodeCore::lose_all_peers(TimePoint now, Effects& effects) {
 
 /// Of what this node concludes by itself: how long it has not heard its broker.
 Evidence NodeCore::since_heard(EvidenceSource source, TimePoint now) const {
-  const auto since = broker_heard_ ? broker_heard_ : fenced_at_;
-  const Duration silence = since ? now - *since : Duration::zero();
+  const Duration silence = broker_heard_ ? now - *broker_heard_ : Duration::zero();
   return {source, silence, silence, Duration::zero()};
 }
 

@@ -856,14 +856,19 @@ TEST_F(NodeCoreTest, WhoMightHaveAppearedIsWaitedForAsLongAsABrokerWhereNoneTake
   lose_broker();
   resume_at(kNext, {}, true);
   control(control::Unknown{kNext});  // fenced, while the broker is in recovery
+  const TimePoint fenced = now;
+  const Incarnation fresh = core.incarnation();
+  const Duration isolation_timeout = NodeCore::Settings{.name = kSelf}.isolation_timeout;
+  now += 2 * isolation_timeout;
   note(core.on_control_connected(now));
+  const TimePoint waits_since = now;
   note(core.on_signal(signal::Monitor{local(1), remote(2), MonitorId{1}}, now));
+  note(core.advance(now));
   EXPECT_TRUE(delivered().empty());
   EXPECT_EQ(core.ties(), 1u) << "it may yet appear";
 
-  const TimePoint fenced = now;
   note(core.on_control_closed(now += 1s));
-  note(core.advance(now = fenced + NodeCore::Settings{.name = kSelf}.isolation_timeout - 1ns));
+  note(core.advance(now = waits_since + isolation_timeout - 1ns));
   EXPECT_TRUE(delivered().empty()) << "a broker may come yet";
   EXPECT_EQ(core.next_deadline(), now + 1ns);
   note(core.advance(now += 1ns));
@@ -874,6 +879,7 @@ TEST_F(NodeCoreTest, WhoMightHaveAppearedIsWaitedForAsLongAsABrokerWhereNoneTake
   EXPECT_EQ(reason.kind, ExitKind::kNoConnection);
   EXPECT_EQ(reason.evidence->source, EvidenceSource::kIsolated);
   EXPECT_EQ(reason.evidence->last_heard, now - fenced);
+  EXPECT_EQ(core.incarnation(), fresh) << "nobody knows it yet";
 }
 
 TEST_F(NodeCoreTest, AnExpectedPeerThatDoesNotComeIsDownWhenTheBrokerSaysSo) {
