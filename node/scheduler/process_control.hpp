@@ -60,7 +60,7 @@ struct ProcessControl {
 
   std::set<Pid> deferred_by;  // mailboxes that wait for something to come again
   /// By other nodes, which may make refusals up: envelopes sent there, less those that were
-  /// refused. One entry for each incarnation that was ever written to.
+  /// refused. Of at most 1024 incarnations apart.
   std::map<Incarnation, std::uint64_t> may_be_refused;
 
   std::uint64_t monitors_made = 0;

@@ -15,6 +15,9 @@ namespace {
 constexpr Duration kTurnTimeMax = std::chrono::milliseconds{10};
 constexpr std::size_t kBatchKeptMax = 16;  // after a burst the memory goes back
 
+// Incarnations whose refusals are counted by themselves.
+constexpr std::size_t kCountedApartMax = 1024;
+
 TimePoint later(TimePoint now, Duration after) {
   if (after > TimePoint::max() - now) return TimePoint::max();
   return now + after;
@@ -223,13 +226,24 @@ void Turn::apply(signal::Refusal refusal) {
                                           std::move(refusal.text), std::move(refusal.returned)}});
 }
 
-/// What is returned was refused on this node, which does not make it up.
+/// What is returned was refused on this node, which does not make it up; it is counted all the
+/// same.
 bool Turn::may_be_refused(const signal::Refusal& refusal) {
-  if (refusal.from.is_local() || refusal.returned) return true;
-  const auto sent = process_.may_be_refused.find(refusal.from.incarnation);
-  if (sent == process_.may_be_refused.end()) return false;
+  if (refusal.from.is_local()) return true;
+  auto sent = process_.may_be_refused.find(refusal.from.incarnation);
+  if (sent == process_.may_be_refused.end()) {
+    sent = process_.may_be_refused.find(local_incarnation());
+  }
+  if (sent == process_.may_be_refused.end()) return refusal.returned.has_value();
   if (--sent->second == 0) process_.may_be_refused.erase(sent);
   return true;
+}
+
+/// Those beyond the bound share one count, under the incarnation that is nobody's.
+Incarnation Turn::counted_as(Incarnation who) const {
+  const auto& counts = process_.may_be_refused;
+  const bool apart = counts.contains(who) || counts.size() < kCountedApartMax;
+  return apart ? who : local_incarnation();
 }
 
 void Turn::apply(signal::Cancel cancel) {
@@ -268,7 +282,7 @@ void Turn::cancel(const Pid& to, const MessageId& message) {
 }
 
 void Turn::send(const Pid& to, Envelope envelope) {
-  if (!to.is_local()) ++process_.may_be_refused[to.incarnation];
+  if (!to.is_local()) ++process_.may_be_refused[counted_as(to.incarnation)];
   if (is_asked(envelope.kind)) process_.in_queue.room().answer_is_owed();
   scheduler_.route(signal::Send{self(), to, std::move(envelope)});
 }

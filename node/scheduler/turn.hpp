@@ -78,6 +78,7 @@ class Turn final : public Context {
   void apply(signal::SpawnReply reply);
   void apply(signal::Refusal refusal);
   [[nodiscard]] bool may_be_refused(const signal::Refusal& refusal);
+  [[nodiscard]] Incarnation counted_as(Incarnation who) const;
   void apply(const signal::Withdraw&) {}  // takes effect before the mailbox
   void apply(signal::Cancel cancel);
 

@@ -297,6 +297,45 @@ TEST_F(MailboxBoundsTest, RefusalsThatAThirdNodeMakesUpTakeNoTrueOnesPlace) {
   EXPECT_THAT(troupe.seen(far), ElementsAre("deferred by 0"));
 }
 
+// Each attempt counts, and its refusal too, wherever that came from.
+TEST_F(MailboxBoundsTest, WhatWasRefusedHereGivesNobodyRefusalsToMakeUp) {
+  const Pid there{NodeName{"mallory"}, Incarnation{0xbad}, Serial{1}};
+  const auto refuse = [&](std::optional<Envelope> returned) {
+    troupe.node().deliver(signal::Refusal{there,
+                                          troupe.pid(a),
+                                          MessageId{1, 1},
+                                          signal::RefusalKind::kDeferred,
+                                          {},
+                                          std::move(returned)});
+  };
+  for (int i = 0; i < 10; ++i) {
+    troupe.act(a, [&](Context& c) { c.send(there, test::envelope(c, "again")); });
+    refuse(Envelope{EnvelopeKind::kRequest, MessageId{1, 1}, ConversationId{0, 1}});
+  }
+  troupe.run();
+  ASSERT_EQ(troupe.seen(a).size(), 10u);
+  for (int i = 0; i < 10; ++i) refuse(std::nullopt);
+  troupe.run();
+  EXPECT_EQ(troupe.seen(a).size(), 10u);
+}
+
+// However many are written to; those beyond the bound are not told apart.
+TEST_F(MailboxBoundsTest, TrueRefusalsOfVeryManyNodesArrive) {
+  const auto pid_of = [](std::uint64_t node) {
+    return Pid{NodeName{"many"}, Incarnation{1000 + node}, Serial{1}};
+  };
+  constexpr std::uint64_t kMany = 3000;
+  for (std::uint64_t n = 0; n < kMany; ++n) {
+    troupe.act(a, [&](Context& c) { c.send(pid_of(n), test::envelope(c, "x")); });
+  }
+  for (std::uint64_t n = 0; n < kMany; ++n) {
+    troupe.node().deliver(
+        signal::Refusal{pid_of(n), troupe.pid(a), MessageId{1, 1}, signal::RefusalKind::kDeferred});
+  }
+  troupe.run();
+  EXPECT_EQ(troupe.seen(a).size(), kMany);
+}
+
 TEST_F(MailboxBoundsTest, WhatAnEndedProcessHadNotReadIsDeadLetters) {
   for (const char* text : {"1", "2", "3"}) say(a, text);
   troupe.act(sink, [](Context& c) { c.exit(ExitReason::normal()); });
