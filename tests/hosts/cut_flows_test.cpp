@@ -83,7 +83,7 @@ class CutFlowsTest : public HostsTest {
   void expect_data_replaced_after(const Cut& cut) {
     EXPECT_TRUE(best_of_three([&] {
       Scene scene;
-      bool soon = false;
+      bool soon = false;  // and no sooner
       const auto nobody_lost = [&] { return scene.nobody_lost(); };
       const auto talk = [&] {
         scene.begin();
@@ -93,8 +93,8 @@ class CutFlowsTest : public HostsTest {
         scene.talk->read_all();
         const auto answered = SteadyClock::now();
         std::printf("answered %.0f ms after the cut\n", ms_between(after, answered));
-        EXPECT_GE(ms_between(scene.talked, answered), 1.5 * kDownAfterMs);
-        soon = ms_between(after, answered) <= (1.5 * kDownAfterMs + 4 * kBeatMs) * kSlack;
+        soon = ms_between(scene.talked, answered) >= 1.5 * kDownAfterMs &&
+               ms_between(after, answered) <= (1.5 * kDownAfterMs + 4 * kBeatMs) * kSlack;
         scene.talk->say(1'000);  // new ones, at once
         scene.talk->finish();
       };
