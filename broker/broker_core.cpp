@@ -248,6 +248,7 @@ void BrokerCore::begin_overdue_graces() {
 /// It takes nothing more, but what it sent before may be a leave. REQUIRES: it has one.
 void BrokerCore::give_up_control(Node& node) {
   const ConnectionId connection = *node.control;
+  forget_asker(connection);
   lose_control(node, Others::kRead);
   detector_.closing_was_ours(node.member.incarnation);
   replace(node, connection, Role::kLate);

@@ -109,6 +109,17 @@ TEST_F(ConversationsAtTheBroker, ACancellationIsAnsweredByTheConversationsNode) 
   EXPECT_EQ(outcomes(control(a.control, control::CancelAnswer{kConversation, true})), Outcomes{});
 }
 
+TEST_F(ConversationsAtTheBroker, WhoseConnectionWasGivenUpIsToldNothingMore) {
+  const Joined a = join("a", 1), b = join("b", 2);
+  opens(a);
+  (void)control(b.control, control::CancelQuery{kConversation});
+  ASSERT_EQ(core.cancels_waiting(), 1u);
+  (void)core.on_given_up(b.control, now);
+  EXPECT_EQ(core.cancels_waiting(), 0u);
+  const auto told = control(a.control, control::CancelAnswer{kConversation, true});
+  EXPECT_TRUE(told_to<control::CancelReply>(b.control, told).empty());
+}
+
 TEST_F(ConversationsAtTheBroker, ANodeThatKnowsItNoMoreSaysSo) {
   const Joined a = join("a", 1);
   opens(a);
