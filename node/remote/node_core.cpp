@@ -376,9 +376,11 @@ NodeCore::Effects NodeCore::advance(TimePoint now) {
     turn_asked_ = true;
     effects.push_back(CertifyTurn{});
   }
-  if (const auto isolated = isolated_at(); isolated && now >= *isolated && !epoch_) {
-    lose_all_peers(now, effects);  // nobody knows this incarnation yet: there is nothing to fence
-  } else if (isolated && now >= *isolated) {
+  const auto isolated = isolated_at();
+  const bool is_isolated = isolated && now >= *isolated;
+  // Nobody knows an incarnation that was never welcomed: there is nothing to fence.
+  if (is_isolated && !epoch_) lose_all_peers(now, effects);
+  if (is_isolated && epoch_) {
     fence("no broker for " + to_string(settings_.isolation_timeout), now, effects);
     effects.push_back(OpenControl{});
   } else if (const auto silent = control_silent_at(); silent && now >= *silent) {
